@@ -1,0 +1,163 @@
+"""What a recurrent cell is: one step, the adjoint of that step, and nothing about time.
+
+A cell's step reads two affine terms and the previous states, and gives its gates and its next states:
+
+    affine = (W_ih x_t + b_ih,  W_hh h_{t-1} + b_hh)      kept apart, because the GRU needs them apart
+    gates, state = step(w, affine, prev)
+
+Its laws, each of them tested over every cell in `CELLS`:
+
+* `step` is polymorphic over leading axes: one call over `[time, sequence, unit]` equals a call per step;
+* `pullback` is the adjoint of `step`, with every state's own total among its results;
+* `replay` equals `step` iterated.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+Affine = tuple[Tensor, Tensor]
+Named = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """The adjoint of one step."""
+
+    total: Named
+    """dL/d state, every path counted: what autograd gives for that very tensor."""
+    affine: Affine
+    """dL/d input-side and dL/d hidden-side pre-activations, `[..., block * unit]`."""
+    prev: Named
+    """dL/d previous states, along every path except the one through the hidden-side affine term."""
+
+
+class Cell(ABC):
+    """One kind of recurrent cell: its step and the adjoint of its step."""
+
+    kind: str
+    gates: tuple[str, ...]
+    """The gates, in the order of torch's row blocks."""
+    memory: tuple[str, ...] = ()
+    """The states beside h, which a fused kernel does not return."""
+    kept: tuple[str, ...] = ()
+    """What `step` gives among its gates without its being one: the pullback reads it again."""
+    parameters: Mapping[str, str] = {}
+    """Torch's names of weights, to the names that the user's own module has for them; empty: the same names."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The recurrent states, h first."""
+        return ("h", *self.memory)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The names of the row blocks of the input-side affine term."""
+        return self.gates or ("h",)
+
+    @property
+    def hidden_blocks(self) -> tuple[str, ...]:
+        """The names of the row blocks of the hidden-side affine term."""
+        return self.blocks
+
+    @abstractmethod
+    def step(self, w: Weights, affine: Affine, prev: Named) -> tuple[Named, Named]:
+        """Gates and states of one step."""
+
+    @abstractmethod
+    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+        """The adjoint of one step, given the adjoint of the states that it hands on."""
+
+    def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
+        """The pre-activation of each block: what stands inside σ or tanh."""
+        return dict(zip(self.blocks, (affine[0] + affine[1]).chunk(len(self.blocks), -1), strict=True))
+
+    def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
+        """Gates and states of a stretch of time `[time, sequence, unit]` of which every hidden state is known.
+
+        `h` is the hidden state before each step, `memory` the other states before the first one.
+        """
+        if not self.memory:
+            return self.step(w, affine, {"h": h})
+        gates, states, prev = [], [], memory
+        for *now, h_prev in zip(*affine, h, strict=True):
+            gate, state = self.step(w, (now[0], now[1]), {**prev, "h": h_prev})
+            gates.append(gate)
+            states.append(state)
+            prev = {name: state[name] for name in self.memory}
+        return _stacked(gates), _stacked(states)
+
+    @staticmethod
+    def from_step(
+        kind: str,
+        *,
+        gates: tuple[str, ...],
+        step: Callable[[Weights, Affine, Named], tuple[Named, Named]],
+        memory: tuple[str, ...] = (),
+        parameters: Mapping[str, str] | None = None,
+    ) -> "Cell":
+        """A cell of one's own from its step alone; autograd supplies the pullback, slower and as exact.
+
+        `step(w, affine, prev)` returns the gates and the next states by name, `"h"` and each of `memory`; h is to be
+        computed from the very memory tensors that it returns. `parameters` maps torch's names (`weight_ih`,
+        `weight_hh`, `bias_ih`, `bias_hh`) to the names that the module's parameters have; every other parameter of the
+        module is in `w` under its own name.
+        """
+        return StepCell(kind=kind, gates=gates, memory=memory, parameters=parameters or {}, textbook=step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCell(Cell):
+    """A cell known by its step alone."""
+
+    kind: str
+    gates: tuple[str, ...]
+    memory: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    textbook: Callable[[Weights, Affine, Named], tuple[Named, Named]] = field(repr=False)
+
+    kept: ClassVar[tuple[str, ...]] = ("input_affine", "hidden_affine")
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        return ("input_affine",)
+
+    @property
+    def hidden_blocks(self) -> tuple[str, ...]:
+        return ("hidden_affine",)
+
+    def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
+        return {"input_affine": affine[0], "hidden_affine": affine[1]}
+
+    def step(self, w: Weights, affine: Affine, prev: Named) -> tuple[Named, Named]:
+        gates, state = self.textbook(w, affine, prev)
+        return {**gates, "input_affine": affine[0], "hidden_affine": affine[1]}, state
+
+    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+        with torch.inference_mode(False), torch.enable_grad():
+            inputs = {f"prev {name}": value for name, value in prev.items()}
+            inputs = {name: value.detach().requires_grad_() for name, value in {**inputs, **gates}.items()}
+            affine = (inputs["input_affine"], inputs["hidden_affine"])
+            out = self.textbook(w, affine, {name: inputs[f"prev {name}"] for name in prev})[1]
+            wanted = [*affine, *(inputs[f"prev {name}"] for name in prev), *(out[name] for name in self.memory)]
+            felt = torch.autograd.grad(
+                [out[name] for name in self.states],
+                wanted,
+                [adjoint[name] for name in self.states],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        return Pullback(
+            total={"h": adjoint["h"], **dict(zip(self.memory, felt[2 + len(prev) :], strict=True))},
+            affine=(felt[0], felt[1]),
+            prev=dict(zip(prev, felt[2 : 2 + len(prev)], strict=True)),
+        )
+
+
+def _stacked(steps: list[Named]) -> Named:
+    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
