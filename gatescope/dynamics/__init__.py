@@ -1,0 +1,1 @@
+"""What can be done with any cell, whatever its kind: unroll it, replay it, take its adjoint."""

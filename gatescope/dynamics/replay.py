@@ -1,0 +1,148 @@
+"""The gates behind the hidden states that a fused kernel returned, and the proof that they are the ones.
+
+Every hidden state is known, so the affine terms of all steps are two matrix products; the gates follow elementwise, and
+a memory that the kernel keeps to itself is scanned over time. The gates must give back the h that ran:
+
+    residual = max |h_replayed - h_returned| / max |h_returned|
+
+Above the tolerance of the kernel's arithmetic, the user's own kernel is run one step at a time for the true c_t; if its
+h still differs, the trace is refused. Time is worked through in blocks that fit the cache.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace as changed
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import ReplayError
+from ..kernels import fused
+from ..layers import RecurrentLayer
+from ..shapes import last_step, reversed_in_time, valid_steps, zero_after_the_end
+from ..trace import Trace
+
+TOLERANCE = {
+    torch.float64: 1e-10,  # sums in another order, 1000 steps of a memory that forgets nothing: seen 1e-13
+    torch.float32: 1e-4,  # likewise: seen 1e-5 at worst; the limit up to which a drawn gate is right to the pixel
+    torch.float16: 5e-3,  # 2^-11 on h and on every pre-activation: seen 6e-4
+    torch.bfloat16: 3e-2,  # 2^-8 likewise: seen 4e-3; TF32 products round alike to 2^-11 and stay well below
+}
+"""The largest residual with which a trace is accepted, by the dtype in which the kernel multiplied."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+def replay(
+    layer: RecurrentLayer,
+    x: Float[Tensor, "time sequence feature"],
+    h: Float[Tensor, "time sequence unit"],
+    initial: Mapping[str, Float[Tensor, "sequence _"]],
+    lengths: Int[Tensor, "sequence"],
+    final: Mapping[str, Float[Tensor, "sequence _"]] | None = None,
+) -> Trace:
+    """The trace of a layer from its input and its hidden states, all in one dtype.
+
+    `final`, the states after the last step as the kernel returned them, is held against the replayed ones too.
+    """
+    cell, turned = layer.cell, layer.direction == "reverse"
+    steps, sequences, features = x.shape
+    x_run, h_run = (reversed_in_time(v, lengths) if turned else v for v in (x, h))
+    valid = None if bool((lengths == steps).all()) else valid_steps(lengths, steps)
+    kept: dict[str, Tensor] = {}
+    gap = x.new_zeros(())
+    memory, before = {name: initial[name] for name in cell.memory}, initial["h"]
+    block = max(1, _BLOCK_BYTES // (max(1, sequences * layer.weights["weight_hh"].shape[0]) * x.element_size()))
+    for start in range(0, steps, block):
+        now = slice(start, min(start + block, steps))
+        h_prev = torch.cat([before[None], h_run[now][:-1]])
+        before = h_run[now][-1]
+        gates, states = cell.replay(layer.weights, layer.affine(x_run[now], h_prev), h_prev, memory)
+        memory = {name: states[name][-1] for name in cell.memory}
+        for name, values in {**gates, **{name: states[name] for name in cell.memory}}.items():
+            if name not in kept:
+                kept[name] = values.new_empty(steps, *values.shape[1:])
+            kept[name][now] = values
+        difference = states["h"].sub_(h_run[now]).abs_()
+        gap = torch.maximum(gap, _largest(difference if valid is None else difference * valid[now, :, None]))
+    for name, values in kept.items():
+        kept[name] = zero_after_the_end(reversed_in_time(values, lengths) if turned else values, lengths)
+    states = {"h": h, **{name: kept.pop(name) for name in cell.memory}}
+    residual = float(gap) / (float(_largest(h.abs())) or 1.0)
+    trace = Trace(layer, x, kept, states, dict(initial), lengths, residual)
+    return changed(trace, residual=max(residual, _final_gap(trace, final or {})))
+
+
+def replay_known(
+    layer: RecurrentLayer,
+    x: Float[Tensor, "time sequence feature"],
+    states: Mapping[str, Float[Tensor, "time sequence _"]],
+    initial: Mapping[str, Float[Tensor, "sequence _"]],
+    lengths: Int[Tensor, "sequence"],
+    tolerance: float,
+) -> Trace:
+    """The trace of a cell all of whose states are known: one step, for all times at once."""
+    trace = Trace(layer, x, {}, dict(states), dict(initial), lengths, residual=0.0)
+    prev = trace.previous
+    gates, replayed = layer.cell.step(layer.weights, layer.affine(x, prev["h"]), prev)
+    residual = max(_relative_gap(replayed[name], values) for name, values in states.items())
+    return _accepted(changed(trace, gates=gates, residual=residual), tolerance)
+
+
+def proven(trace: Trace, kernel_layer: RecurrentLayer, tolerance: float, final: Mapping[str, Tensor]) -> Trace:
+    """The trace itself if its gates give back the h that ran; else the one found by stepping the user's kernel."""
+    if trace.residual <= tolerance:
+        return trace
+    return _accepted(_stepwise(trace, kernel_layer, final) if trace.layer.cell.memory else trace, tolerance)
+
+
+def _accepted(trace: Trace, tolerance: float) -> Trace:
+    if trace.residual <= tolerance:
+        return trace
+    raise ReplayError(
+        f"{trace.name}: the weights explain its output only to {trace.residual:.1e} of its size, and "
+        f"{tolerance:.0e} is wanted, so its gates are not known; most often the module returns something else than its "
+        "kernel gives (a subclass or a hook that changes the output in place, weights changed within the forward): "
+        "record the module that runs the kernel itself, or use gatescope.RecordingLSTM, RecordingGRU or RecordingRNN."
+    )
+
+
+def _stepwise(trace: Trace, kernel_layer: RecurrentLayer, final: Mapping[str, Tensor]) -> Trace:
+    """c_t from the user's own kernel, run one step at a time from the h that was recorded."""
+    cell, dtype = trace.layer.cell, kernel_layer.weights["weight_hh"].dtype
+    one_step = changed(kernel_layer, direction="forward")
+    x, h = (trace.in_processing_order(values) for values in (trace.x, trace.states["h"]))
+    ones = torch.ones_like(trace.lengths)
+    prev = {name: values.to(dtype) for name, values in trace.initial.items()}
+    stepped: dict[str, list[Tensor]] = {name: [] for name in cell.states}
+    for x_t, h_t in zip(x, h, strict=True):
+        _, (state,) = fused([one_step], x_t[None].to(dtype), [prev], ones)
+        for name in cell.states:
+            stepped[name].append(state[name].to(x.dtype))
+        prev = {**state, "h": h_t.to(dtype)}
+    states = {
+        name: zero_after_the_end(trace.in_processing_order(torch.stack(values)), trace.lengths)
+        for name, values in stepped.items()
+    }
+    known = {**states, "h": trace.states["h"]}
+    gap = _relative_gap(states["h"], trace.states["h"])
+    found = changed(trace, states=known, residual=gap, method="stepwise")
+    return changed(found, residual=max(residual, _final_gap(found, final)))
+
+
+def _final_gap(trace: Trace, final: Mapping[str, Tensor]) -> float:
+    """How far the states after the last step are from those which the kernel returned, relative to these."""
+    gaps = [0.0]
+    for name, returned in final.items():
+        last = last_step(trace.in_processing_order(trace.states[name]), trace.lengths)
+        gaps.append(_relative_gap(last, returned))
+    return max(gaps)
+
+
+def _relative_gap(replayed: Tensor, returned: Tensor) -> float:
+    return float(_largest((replayed - returned).abs())) / (float(_largest(returned.abs())) or 1.0)
+
+
+def _largest(values: Tensor) -> Tensor:
+    """The largest finite value: what is not finite is reported by its place, not by the residual."""
+    return values.nan_to_num(nan=0.0, posinf=0.0).amax()

@@ -1,0 +1,62 @@
+"""Vectors that may vanish or explode without being lost: a normalised part, and the logarithm of its scale.
+
+    v = normalised · exp(log_scale),  one log_scale a sequence (and a step); -inf where v is exactly zero
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Scaled(NamedTuple):
+    """Named vectors `[..., unit]` that share one scale `[...]`."""
+
+    normalised: dict[str, Tensor]
+    log_scale: Tensor
+
+    def renormalised(self) -> "Scaled":
+        """The same vectors with their joint L2 norm taken into the scale."""
+        largest = torch.stack([values.abs().amax(-1) for values in self.normalised.values()]).amax(0)
+        # What is infinite or NaN stays as it is, so that it is seen where it stands.
+        largest = torch.where(largest.isfinite() & (largest > 0), largest, 1)
+        shrunk = {name: values / largest[..., None] for name, values in self.normalised.items()}
+        norm = torch.stack([values.square().sum(-1) for values in shrunk.values()]).sum(0).sqrt()
+        usable = norm.isfinite() & (norm > 0)
+        divisor = torch.where(usable, norm, 1)
+        return Scaled(
+            {name: values / divisor[..., None] for name, values in shrunk.items()},
+            torch.where(norm == 0, -torch.inf, self.log_scale + largest.log() + divisor.log()),
+        )
+
+    def __add__(self, other: "Scaled") -> "Scaled":  # type: ignore[override]  # a sum of vectors, not of tuples
+        log_scale = torch.maximum(self.log_scale, other.log_scale)
+        log_scale = torch.where(log_scale == -torch.inf, 0, log_scale)
+        mine, yours = ((v.log_scale - log_scale).exp()[..., None] for v in (self, other))
+        names = [*self.normalised, *(other.normalised.keys() - self.normalised.keys())]
+        return Scaled(
+            {
+                name: sum_of(
+                    self.normalised[name] * mine if name in self.normalised else None,
+                    other.normalised[name] * yours if name in other.normalised else None,
+                )
+                for name in names
+            },
+            log_scale,
+        )
+
+
+def sum_of(first: Tensor | None, second: Tensor | None) -> Tensor:
+    """The sum of two terms of which one may be absent."""
+    if first is None or second is None:
+        present = first if first is not None else second
+        assert present is not None
+        return present
+    return first + second
+
+
+def unit_scale(vectors: Mapping[str, Tensor]) -> Scaled:
+    """Vectors as they are, under a scale of one."""
+    some = next(iter(vectors.values()))
+    return Scaled(dict(vectors), some.new_zeros(some.shape[:-1]))
