@@ -1,0 +1,199 @@
+"""One call of an nn.LSTM, nn.GRU or nn.RNN: what is kept of it while it runs, and what is read from that afterwards."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..dynamics.adjoint import Arriving, at_input, sweep
+from ..dynamics.replay import proven, replay
+from ..dynamics.scaled import Scaled
+from ..errors import InputError
+from ..kernels import fused
+from ..layers import RecurrentLayer, Stack, stack_of
+from ..shapes import zero_after_the_end
+from ..trace import Adjoint, Trace
+from .arithmetic import Arithmetic, arithmetic_of
+from .felt import Felt
+from .layout import Layout, data_of
+from .watch import Watched
+
+
+@dataclass(frozen=True, eq=False)
+class StackCall:
+    """A snapshot of one call: its input, its states before and after, its output, and what reached these later."""
+
+    watched: Watched
+    stack: Stack
+    arithmetic: Arithmetic
+    layout: Layout
+    x: Tensor
+    output: Tensor
+    initial: tuple[Tensor, ...] | None
+    """h_0 (and c_0) `[layer x direction, sequence, unit]`."""
+    final: tuple[Tensor, ...]
+    dropout: float
+    """The dropout that was active between the layers."""
+    rng: Tensor | None
+    """The state of the random numbers from which that dropout's masks came."""
+    inner: tuple[tuple[Tensor, Tensor], ...] | None
+    """The output and the dropout mask of each layer but the last, where the stack was run layer by layer."""
+    call: int
+    forward: int
+    felt: Felt = field(default_factory=Felt)
+
+    @cached_property
+    def traces(self) -> list[list[Trace]]:
+        """For each depth, the trace of each direction, proven."""
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
+            return self._replayed()
+
+    def adjoints(self) -> list[Adjoint]:
+        """The gradient at every step of every layer, from the last layer to the first."""
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
+            return self._swept()
+
+    def _replayed(self) -> list[list[Trace]]:
+        lengths = self.layout.lengths(self.x)
+        exact = self.arithmetic
+        x, found = self.x, []
+        for depth, layers in enumerate(self.stack):
+            initial = self._initial(depth)
+            out = self._output_of(depth, layers, x, initial, lengths)
+            traces = []
+            for d, (layer, h) in enumerate(zip(layers, out.chunk(len(layers), -1), strict=True)):
+                final = {n: s.to(exact.trace) for n, s in self._states_of(self.final, depth, d).items()}
+                start = {n: s.to(exact.trace) for n, s in initial[d].items()}
+                read = _converted(_converted(layer, exact.kernel), exact.trace)
+                trace = replay(read, exact.rounded(x), h.to(exact.trace).contiguous(), start, lengths, final)
+                with exact.again():
+                    trace = proven(trace, layer, exact.tolerance, final)
+                traces.append(replace(trace, call=self.call, forward=self.forward))
+            found.append(traces)
+            if depth + 1 < len(self.stack):
+                x = out if (mask := self._masks[depth]) is None else out * mask
+        return found
+
+    def _swept(self) -> list[Adjoint]:
+        directions, arriving = len(self.stack[0]), self._arriving_on_top()
+        found: list[Adjoint] = []
+        for depth in reversed(range(len(self.stack))):
+            at_end = [self._arriving_at_end(depth, d) for d in range(directions)]
+            here = [
+                sweep(trace, Arriving({} if up is None else {"h": up[0]}, None if up is None else up[1], end))
+                for trace, up, end in zip(self.traces[depth], arriving, at_end, strict=True)
+            ]
+            found += here[::-1]
+            if depth:
+                below = [Scaled({"h": values}, scale) for values, scale in map(at_input, here)]
+                joined = below[0] + below[1] if len(below) > 1 else below[0]
+                mask = self._masks[depth - 1]
+                values = joined.normalised["h"] if mask is None else joined.normalised["h"] * mask
+                arriving = [(part.contiguous(), joined.log_scale) for part in values.chunk(directions, -1)]
+        return found
+
+    def _output_of(
+        self, depth: int, layers: Sequence[RecurrentLayer], x: Tensor, initial: list[dict[str, Tensor]], lengths: Tensor
+    ) -> Tensor:
+        """The hidden states of one depth: the caller's for the last, the kernel's own, run again, for the others."""
+        if depth + 1 == len(self.stack):
+            return self.output
+        if self.inner is not None:
+            return self.inner[depth][0]
+        with self.arithmetic.again():
+            return fused(layers, x, initial, lengths)[0]
+
+    @cached_property
+    def _masks(self) -> list[Tensor | None]:
+        """What the output of each layer but the last was multiplied by."""
+        inner = len(self.stack) - 1
+        if self.inner is not None:
+            return [mask for _, mask in self.inner]
+        if not self.dropout:
+            return [None] * inner
+        assert self.rng is not None
+        ones = self.layout.like_data(self.output, self.output.shape[-1])
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.rng)
+            return [self.layout.from_data(nn.functional.dropout(ones, self.dropout)) for _ in range(inner)]
+
+    def _initial(self, depth: int) -> list[dict[str, Tensor]]:
+        layers = self.stack[depth]
+        if self.initial is None:
+            return [layer.zeros(self.x.shape[1]) for layer in layers]
+        return [self._states_of(self.initial, depth, d) for d in range(len(layers))]
+
+    def _states_of(self, states: tuple[Tensor, ...], depth: int, direction: int) -> dict[str, Tensor]:
+        row = depth * len(self.stack[0]) + direction
+        return {name: s[row] for name, s in zip(self.stack[0][0].cell.states, states, strict=True)}
+
+    def _arriving_on_top(self) -> list[tuple[Tensor, None] | tuple[Tensor, Tensor] | None]:
+        gradient, directions = self.felt.get("output"), len(self.stack[0])
+        if gradient is None:
+            return [None] * directions
+        exact = zero_after_the_end(self.layout.time_major(gradient), self.layout.lengths(self.x))
+        return [(part.to(self.arithmetic.trace).contiguous(), None) for part in exact.chunk(directions, -1)]
+
+    def _arriving_at_end(self, depth: int, direction: int) -> dict[str, Tensor]:
+        row = depth * len(self.stack[0]) + direction
+        gradients = {name: self.felt.get(f"{name}_n") for name in self.stack[0][0].cell.states}
+        return {
+            name: self.layout.batched(g)[row].to(self.arithmetic.trace) for name, g in gradients.items() if g is not None
+        }
+
+
+def snapshot_of_stack_call(
+    watched: Watched,
+    given: tuple[Any, Any],
+    returned: tuple[Any, Any],
+    *,
+    call: int,
+    forward: int,
+    keep: Callable[[Tensor], Tensor],
+    rng: Tensor | None,
+    inner: tuple[tuple[Tensor, Tensor], ...] | None,
+) -> StackCall:
+    """Copies what is needed of a call, and listens to the gradients that will reach its outputs."""
+    module = watched.module
+    assert isinstance(module, nn.RNNBase)
+    (x, hx), (output, hn) = given, returned
+    dropout = module.dropout if module.training and module.num_layers > 1 else 0.0
+    if dropout and rng is None and inner is None:
+        raise InputError(
+            f"{watched.title} has dropout {dropout} active between its layers, and the masks of a kernel on "
+            f"{data_of(output).device.type} cannot be read from outside; call model.eval(), set its dropout to 0, or "
+            'use Recorder(model, dropout="layerwise"), which runs the stack layer by layer.'
+        )
+    layout = Layout.of(x, module.batch_first)
+    final = _tuple(hn)
+    with torch.inference_mode(False), torch.no_grad():
+        snapshot = StackCall(
+            watched=watched,
+            stack=stack_of(module, watched.path, watched.aliases, keep),
+            arithmetic=arithmetic_of(data_of(output)),
+            layout=layout,
+            x=layout.time_major(data_of(x)),
+            output=layout.time_major(data_of(output)),
+            initial=None if hx is None else tuple(map(layout.batched, _tuple(hx))),
+            final=tuple(map(layout.batched, final)),
+            dropout=dropout,
+            rng=rng,
+            inner=inner,
+            call=call,
+            forward=forward,
+        )
+    snapshot.felt.listen("output", data_of(output))
+    for name, state in zip(snapshot.stack[0][0].cell.states, final, strict=True):
+        snapshot.felt.listen(f"{name}_n", state)
+    return snapshot
+
+
+def _tuple(states: Any) -> tuple[Tensor, ...]:
+    return tuple(states) if isinstance(states, tuple | list) else (states,)
+
+
+def _converted(layer: RecurrentLayer, dtype: torch.dtype) -> RecurrentLayer:
+    return layer if all(weight.dtype == dtype for weight in layer.weights.values()) else layer.to(dtype)
