@@ -1,6 +1,6 @@
 """Torch's own fused kernel, run for one depth of a stack: what the hidden states of an inner layer really were."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,12 @@ from .layers import RecurrentLayer
 
 States = Mapping[str, Float[Tensor, "sequence unit"]]
 
-_KERNELS = {"lstm": torch.lstm, "gru": torch.gru, "rnn-tanh": torch.rnn_tanh, "rnn-relu": torch.rnn_relu}
+_KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+    "rnn-tanh": torch.rnn_tanh,
+    "rnn-relu": torch.rnn_relu,
+}
 
 
 def fused(
@@ -34,7 +39,8 @@ def fused(
     else:
         packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
         order, back = packed.sorted_indices, packed.unsorted_indices
-        assert order is not None and back is not None  # enforce_sorted=False always gives them
+        assert order is not None  # enforce_sorted=False always gives both
+        assert back is not None
         sorted_states = [state.index_select(1, order) for state in states]
         data, *final = kernel(packed.data, packed.batch_sizes, _hx(sorted_states), weights, *options)
         out, _ = pad_packed_sequence(PackedSequence(data, packed.batch_sizes, order, back), total_length=x.shape[0])

@@ -33,9 +33,12 @@ def trace_to_xarray(trace: Trace) -> xr.Dataset:
     units = trace.layer.hidden_size
     quantities = {"x": trace.x, **trace.gates, **trace.states}
     arrays = {
-        name: (_dims(name, values, units), _running(trace, values), _attributes(name)) for name, values in quantities.items()
+        name: (_dims(name, values, units), _running(trace, values), _attributes(name))
+        for name, values in quantities.items()
     }
-    return xr.Dataset(arrays, _coordinates(trace, arrays), {**_facts(trace), "residual": trace.residual, "method": trace.method})
+    return xr.Dataset(
+        arrays, _coordinates(trace, arrays), {**_facts(trace), "residual": trace.residual, "method": trace.method}
+    )
 
 
 def trace_to_frame(trace: Trace) -> pd.DataFrame:
@@ -115,7 +118,9 @@ def _long(trace: Trace, quantities: Mapping[str, Tensor], index: Iterable[str]) 
     time, sequence = (part.numpy() for part in valid.nonzero(as_tuple=True))
     parts = []
     for name, values in quantities.items():
-        rows = values.detach().cpu()[valid].to(torch.float64 if values.dtype == torch.float64 else torch.float32).numpy()
+        rows = (
+            values.detach().cpu()[valid].to(torch.float64 if values.dtype == torch.float64 else torch.float32).numpy()
+        )
         units = 1 if rows.ndim == 1 else rows.shape[1]
         columns = {
             "layer": trace.name,

@@ -49,9 +49,7 @@ class RecurrentLayer:
         """Units of each recurrent state."""
         return {"h": self.output_size} | dict.fromkeys(self.cell.memory, self.hidden_size)
 
-    def affine(
-        self, x: Float[Tensor, "*time sequence feature"], h: Float[Tensor, "*time sequence unit"]
-    ) -> Affine:
+    def affine(self, x: Float[Tensor, "*time sequence feature"], h: Float[Tensor, "*time sequence unit"]) -> Affine:
         """The two terms that a step reads: `W_ih x + b_ih` and `W_hh h + b_hh`."""
         w = self.weights
         return (
@@ -101,7 +99,7 @@ def stack_of(
         weights = {
             name.removesuffix(f"_{suffix}"): snapshot(weight)
             for name, weight in kernel_weights.items()
-            if name.removesuffix(f"_{suffix}") in _TORCH_NAMES and isinstance(weight, Tensor)
+            if name.removesuffix(f"_{suffix}") in _TORCH_NAMES and weight is not None
         }
         return RecurrentLayer(
             _joined(path, suffix), CELLS[kind], weights, direction, tuple(_joined(alias, suffix) for alias in aliases)
@@ -121,11 +119,7 @@ def layer_of_cell(
     """The layer of an `nn.LSTMCell`, `nn.GRUCell`, `nn.RNNCell`, or of a user's own module of a given `cell`."""
     spec = cell or CELLS[kind_of(module) or ""]
     own_names = {own: torch_name for torch_name, own in spec.parameters.items()}
-    weights = {
-        own_names.get(name, name): snapshot(weight)
-        for name, weight in module.named_parameters()
-        if isinstance(weight, Tensor)
-    }
+    weights = {own_names.get(name, name): snapshot(weight) for name, weight in module.named_parameters()}
     missing = {"weight_ih", "weight_hh"} - weights.keys()
     if missing:
         raise InputError(

@@ -84,5 +84,3 @@ def _cause(trace: Trace, step: int, age: int, sequence: int) -> str:
 
 def _worst(values: Tensor) -> float:
     return float(values[~values.isfinite()].flatten()[0])
-
-

@@ -69,13 +69,15 @@ class Trace:
 
     @property
     def preactivations(self) -> dict[str, Float[Tensor, "time sequence _"]]:
-        """What stands inside σ or tanh of each gate, computed anew from x, the previous states and the weights."""
+        """What stands inside sigmoid or tanh of each gate, anew from x, the previous states and the weights."""
         prev = self.previous
         weights = self.layer.weights
         named = self.layer.cell.preactivations(weights, self.layer.affine(self.x, prev["h"]), prev)
         return {name: zero_after_the_end(values, self.lengths) for name, values in named.items()}
 
-    def in_processing_order(self, sequences: Float[Tensor, "time sequence *rest"]) -> Float[Tensor, "time sequence *rest"]:
+    def in_processing_order(
+        self, sequences: Float[Tensor, "time sequence *rest"]
+    ) -> Float[Tensor, "time sequence *rest"]:
         """Turns a reverse layer's sequences round, so that its first step comes first; its own inverse."""
         return reversed_in_time(sequences, self.lengths) if self.layer.direction == "reverse" else sequences
 
@@ -95,8 +97,8 @@ class Trace:
         steps, sequences, features = self.x.shape
         gates = f"gates {' '.join(self.layer.cell.gates)}" if self.layer.cell.gates else "no gates"
         return (
-            f"Trace({self.name}: {self.layer.cell.kind}, {self.layer.direction}; {steps} steps x {sequences} sequences, "
-            f"{features} features -> {self.layer.hidden_size} units; {gates}, states {' '.join(self.states)}; "
+            f"Trace({self.name}: {self.layer.cell.kind}, {self.layer.direction}; {steps} steps x {sequences} "
+            f"sequences, {features} features -> {self.layer.hidden_size} units; {gates}, states {' '.join(self.states)}; "
             f"{self.method}, residual {self.residual:.1e})"
         )
 
@@ -115,7 +117,7 @@ class Adjoint:
     normalised: Mapping[Kind, Mapping[str, Float[Tensor, "time sequence _"]]]
     """Every adjoint over `exp(log_scale)`."""
     log_scale: Float[Tensor, "time sequence"]
-    """Natural logarithm of the L2 norm of the state pair; -inf where no gradient arrives."""
+    """Natural logarithm of the L2 norm of the state pair, in float64; -inf where no gradient arrives."""
     normalised_initial: Mapping[str, Float[Tensor, "sequence _"]]
     """The adjoint of the states before the first step, over `exp(log_scale_initial)`."""
     log_scale_initial: Float[Tensor, "sequence"]
@@ -164,13 +166,13 @@ class Adjoint:
         """
         if name == "pair":
             return self._pair(self.normalised["state"], self.log_scale)
-        return _log_norm(self.normalised[of][name]) + self.log_scale.double()
+        return _log_norm(self.normalised[of][name]) + self.log_scale
 
     def log_norm_initial(self, name: str) -> Float[Tensor, "sequence"]:
         """As `log_norm`, for the states before the first step."""
         if name == "pair":
             return self._pair(self.normalised_initial, self.log_scale_initial)
-        return _log_norm(self.normalised_initial[name]) + self.log_scale_initial.double()
+        return _log_norm(self.normalised_initial[name]) + self.log_scale_initial
 
     def to_xarray(self) -> "xarray.Dataset":
         """The total and state adjoints and the log norms, with the dims `time, sequence, unit`; NaN after the end."""
@@ -186,14 +188,14 @@ class Adjoint:
 
     def _pair(self, states: Mapping[str, Tensor], log_scale: Tensor) -> Tensor:
         norms = torch.stack([_log_norm(values) for values in states.values()])
-        return torch.logsumexp(2 * norms, 0) / 2 + log_scale.double()
+        return torch.logsumexp(2 * norms, 0) / 2 + log_scale
 
     def __repr__(self) -> str:
         steps, sequences = self.log_scale.shape
         return (
             f"Adjoint({self.name}: {self.layer.cell.kind}, {self.layer.direction}; {steps} steps x {sequences} "
             f"sequences; total {' '.join(self.normalised['total'])}; preactivations "
-            f"{' '.join(self.normalised['preactivations'])}; {str(self.log_scale.dtype).removeprefix('torch.')})"
+            f"{' '.join(self.normalised['preactivations'])}; {str(self.trace.x.dtype).removeprefix('torch.')})"
         )
 
 
@@ -204,7 +206,8 @@ class _Unscaled(Mapping[str, Tensor]):
         self._normalised, self._log_scale = normalised, log_scale
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._normalised[name] * self._log_scale.exp()[..., None]
+        values = self._normalised[name]
+        return values * self._log_scale.exp().to(values.dtype)[..., None]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._normalised)
@@ -217,4 +220,5 @@ class _Unscaled(Mapping[str, Tensor]):
 
 
 def _log_norm(values: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64).log()
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)
+    return norm.log()

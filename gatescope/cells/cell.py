@@ -15,7 +15,6 @@ Its laws, each of them tested over every cell in `CELLS`:
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -121,7 +120,7 @@ class StepCell(Cell):
     parameters: Mapping[str, str] = field(default_factory=dict)
     textbook: Callable[[Weights, Affine, Named], tuple[Named, Named]] = field(repr=False)
 
-    kept: ClassVar[tuple[str, ...]] = ("input_affine", "hidden_affine")
+    kept: tuple[str, ...] = field(default=("input_affine", "hidden_affine"), init=False)
 
     @property
     def blocks(self) -> tuple[str, ...]:

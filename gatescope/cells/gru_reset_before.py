@@ -4,8 +4,8 @@
     n    = tanh(W_in x_t + b_in + W_hn (r ⊙ h_{t-1}) + b_hn)      candidate
     h_t  = (1 - z) ⊙ n + z ⊙ h_{t-1}                      hidden state
 
-with a = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, its three row blocks in the order r, z, n; the n block of the hidden-side
-term is not used. Cho et al. 2014; ONNX GRU with linear_before_reset = 0.
+with a = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh, its three row blocks in the order r, z, n; the n block of the
+hidden-side term is not used. Cho et al. 2014; ONNX GRU with linear_before_reset = 0.
 """
 
 import torch

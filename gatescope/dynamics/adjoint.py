@@ -32,20 +32,20 @@ class Arriving:
     at_end: Mapping[str, Float[Tensor, "sequence _"]] = field(default_factory=dict)
     """On the states after each sequence's last step: dL/dh_n, dL/dc_n."""
     whole: bool = False
-    """True where `at_steps` is the whole state adjoint, the recurrence included, as autograd saw it in a loop of cells."""
+    """True where `at_steps` is the whole state adjoint, recurrence included, as autograd saw it in a loop of cells."""
 
 
 def sweep(trace: Trace, arriving: Arriving) -> Adjoint:
     """Carries what arrives back through every step of a trace."""
-    layer, cell, w = trace.layer, trace.layer.cell, trace.layer.weights
+    cell, w = trace.layer.cell, trace.layer.weights
     turn = trace.in_processing_order
     gates, states = ({name: turn(v) for name, v in named.items()} for named in (trace.gates, trace.states))
     direct = _direct(trace, arriving)
     arrives = _arrives(direct)
     steps, sequences = trace.x.shape[:2]
     kept: dict[tuple[Kind, str], Tensor] = {}
-    log_scale = trace.x.new_empty(steps, sequences)
-    carried = Scaled(layer_zeros := trace.layer.zeros(sequences), log_scale.new_full((sequences,), -torch.inf))
+    log_scale = trace.x.new_empty(steps, sequences, dtype=torch.float64)
+    carried = Scaled(zeros := trace.layer.zeros(sequences), log_scale.new_full((sequences,), -torch.inf))
     for t in reversed(range(steps)):
         felt = carried
         if arrives[t]:
@@ -56,7 +56,7 @@ def sweep(trace: Trace, arriving: Arriving) -> Adjoint:
         after = {name: v[t] for name, v in states.items()}
         before = {name: states[name][t - 1] if t else trace.initial[name] for name in states}
         back = cell.pullback(w, now, before, after, felt.normalised)
-        prev = {name: back.prev.get(name, zero) for name, zero in layer_zeros.items()}
+        prev = {name: back.prev.get(name, zero) for name, zero in zeros.items()}
         prev["h"] = torch.addmm(prev["h"], back.affine[1], w["weight_hh"])
         carried = Scaled(prev, felt.log_scale)
         log_scale[t] = felt.log_scale
@@ -102,7 +102,10 @@ def _direct(trace: Trace, arriving: Arriving) -> Scaled:
         given["h"] = torch.zeros_like(trace.states["h"])
     named = {name: trace.in_processing_order(values) for name, values in given.items()}
     scale = arriving.log_scale
-    steps = Scaled(named, torch.zeros_like(trace.x[..., 0]) if scale is None else trace.in_processing_order(scale))
+    steps = Scaled(
+        named,
+        torch.zeros_like(trace.x[..., 0], dtype=torch.float64) if scale is None else trace.in_processing_order(scale),
+    )
     return steps if not arriving.at_end else _with_end(steps, trace, arriving.at_end)
 
 
@@ -128,7 +131,9 @@ def _with_end(steps: Scaled, trace: Trace, at_end: Mapping[str, Tensor]) -> Scal
     return Scaled(named, log_scale)
 
 
-def _named(trace: Trace, state: Named, total: Named, affine: tuple[Tensor, Tensor]) -> list[tuple[tuple[Kind, str], Tensor]]:
+def _named(
+    trace: Trace, state: Named, total: Named, affine: tuple[Tensor, Tensor]
+) -> list[tuple[tuple[Kind, str], Tensor]]:
     cell = trace.layer.cell
     found: list[tuple[tuple[Kind, str], Tensor]] = [(("state", name), values) for name, values in state.items()]
     found += [(("total", name), values) for name, values in total.items()]

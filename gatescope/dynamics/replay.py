@@ -46,7 +46,7 @@ def replay(
     `final`, the states after the last step as the kernel returned them, is held against the replayed ones too.
     """
     cell, turned = layer.cell, layer.direction == "reverse"
-    steps, sequences, features = x.shape
+    steps, sequences = x.shape[:2]
     x_run, h_run = (reversed_in_time(v, lengths) if turned else v for v in (x, h))
     valid = None if bool((lengths == steps).all()) else valid_steps(lengths, steps)
     kept: dict[str, Tensor] = {}
@@ -127,7 +127,7 @@ def _stepwise(trace: Trace, kernel_layer: RecurrentLayer, final: Mapping[str, Te
     known = {**states, "h": trace.states["h"]}
     gap = _relative_gap(states["h"], trace.states["h"])
     found = changed(trace, states=known, residual=gap, method="stepwise")
-    return changed(found, residual=max(residual, _final_gap(found, final)))
+    return changed(found, residual=max(gap, _final_gap(found, final)))
 
 
 def _final_gap(trace: Trace, final: Mapping[str, Tensor]) -> float:

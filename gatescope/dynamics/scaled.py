@@ -1,6 +1,6 @@
 """Vectors that may vanish or explode without being lost: a normalised part, and the logarithm of its scale.
 
-    v = normalised · exp(log_scale),  one log_scale a sequence (and a step); -inf where v is exactly zero
+v = normalised · exp(log_scale),  one log_scale a sequence (and a step); -inf where v is exactly zero
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ class Scaled(NamedTuple):
 
     normalised: dict[str, Tensor]
     log_scale: Tensor
+    """In float64 whatever the vectors are: it is a sum over as many steps as there are."""
 
     def renormalised(self) -> "Scaled":
         """The same vectors with their joint L2 norm taken into the scale."""
@@ -27,13 +28,14 @@ class Scaled(NamedTuple):
         divisor = torch.where(usable, norm, 1)
         return Scaled(
             {name: values / divisor[..., None] for name, values in shrunk.items()},
-            torch.where(norm == 0, -torch.inf, self.log_scale + largest.log() + divisor.log()),
+            torch.where(norm == 0, -torch.inf, self.log_scale + largest.double().log() + divisor.double().log()),
         )
 
     def __add__(self, other: "Scaled") -> "Scaled":  # type: ignore[override]  # a sum of vectors, not of tuples
         log_scale = torch.maximum(self.log_scale, other.log_scale)
         log_scale = torch.where(log_scale == -torch.inf, 0, log_scale)
-        mine, yours = ((v.log_scale - log_scale).exp()[..., None] for v in (self, other))
+        dtype = next(iter(self.normalised.values())).dtype
+        mine, yours = ((v.log_scale - log_scale).exp().to(dtype)[..., None] for v in (self, other))
         names = [*self.normalised, *(other.normalised.keys() - self.normalised.keys())]
         return Scaled(
             {
@@ -59,4 +61,4 @@ def sum_of(first: Tensor | None, second: Tensor | None) -> Tensor:
 def unit_scale(vectors: Mapping[str, Tensor]) -> Scaled:
     """Vectors as they are, under a scale of one."""
     some = next(iter(vectors.values()))
-    return Scaled(dict(vectors), some.new_zeros(some.shape[:-1]))
+    return Scaled(dict(vectors), some.new_zeros(some.shape[:-1], dtype=torch.float64))

@@ -42,8 +42,10 @@ class CellChain:
 
     def goes_on_from(self, hx: States | None) -> bool:
         """True where the incoming state is the very one that the last step gave."""
-        return hx is not None and len(hx) == len(self.last) and all(
-            out() is state for out, state in zip(self.last, hx, strict=True)
+        return (
+            hx is not None
+            and len(hx) == len(self.last)
+            and all(out() is state for out, state in zip(self.last, hx, strict=True))
         )
 
     def add(self, x: Tensor, out: States) -> None:

@@ -17,7 +17,8 @@ class Felt:
     def listen(self, name: str, output: Tensor) -> None:
         """Catches every gradient with respect to `output` from now on."""
         if output.requires_grad:
-            self._handles.append(output.register_hook(self._catching(name)))
+            handle: RemovableHandle = output.register_hook(self._catching(name))  # type: ignore[no-untyped-call]
+            self._handles.append(handle)
 
     def stop(self) -> None:
         """Takes the hooks off the outputs."""

@@ -18,7 +18,9 @@ def check_input(title: str, module: nn.RNNBase | nn.RNNCellBase, given: object) 
     if x.device != weight.device:
         raise InputError(f"{seen} on {x.device}, and its weights are on {weight.device}; move one of them with .to().")
     if not x.is_floating_point():
-        raise InputError(f"{seen}, and wants {_name(weight.dtype)}; embed tokens first (nn.Embedding) or call .float().")
+        raise InputError(
+            f"{seen}, and wants {_name(weight.dtype)}; embed tokens first (nn.Embedding) or call .float()."
+        )
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
         raise InputError(f"{seen}, and its weights are {_name(weight.dtype)}; convert one of them with .to().")
     dims = (2,) if isinstance(given, PackedSequence) else (2, 3) if stacked else (1, 2)
@@ -26,7 +28,8 @@ def check_input(title: str, module: nn.RNNBase | nn.RNNCellBase, given: object) 
         raise InputError(f"{seen}, and wants {' or '.join(map(str, dims))} dimensions; reshape it.")
     if x.shape[-1] != module.input_size:
         raise InputError(
-            f"{seen}, and wants {module.input_size} features in the last dimension; give it the data that it was built for."
+            f"{seen}, and wants {module.input_size} features in the last dimension; give it "
+            "the data that it was built for."
         )
     if x.numel() == 0:
         raise InputError(

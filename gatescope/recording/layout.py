@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ..shapes import full_lengths
@@ -25,7 +25,7 @@ class Layout:
     """The input as it was packed, of which only the sizes and the order are read."""
 
     @staticmethod
-    def of(given: Tensor | PackedSequence, batch_first: bool) -> "Layout":
+    def of(given: Tensor | PackedSequence, *, batch_first: bool) -> "Layout":
         """The layout of the input of a call."""
         if isinstance(given, PackedSequence):
             sizes = PackedSequence(given.data.new_empty(0), *given[1:])
@@ -55,10 +55,9 @@ class Layout:
             return sequences[:, 0]
         return sequences.transpose(0, 1) if self.batch_first else sequences
 
-    def batched(self, state: Tensor) -> Float[Tensor, "layer sequence unit"]:
-        """A copy of h_0, c_0, h_n, c_n, or of a gradient with respect to one, with its dimension of sequences."""
-        state = state.detach()
-        return (state[:, None] if self.unbatched else state).clone()
+    def with_sequences(self, state: Tensor) -> Float[Tensor, "layer sequence unit"]:
+        """h_0, c_0, h_n, c_n, or a gradient with respect to one, with its dimension of sequences."""
+        return state[:, None] if self.unbatched else state
 
     def lengths(self, sequences: Float[Tensor, "time sequence unit"]) -> Int[Tensor, "sequence"]:
         """The length of each sequence."""
@@ -67,15 +66,13 @@ class Layout:
         lengths = pad_packed_sequence(self._packed(torch.zeros(int(self.packing.batch_sizes.sum()), 1)))[1]
         return lengths.to(sequences.device)
 
-    def like_data(self, like: Tensor, units: int) -> Tensor:
-        """Ones in the memory order in which the module itself holds the sequences between its layers."""
-        if self.packing is not None:
-            return like.new_ones(int(self.packing.batch_sizes.sum()), units)
-        return like.new_ones(like.shape[0], like.shape[1], units)
-
-    def from_data(self, data: Tensor) -> Float[Tensor, "time sequence unit"]:
-        """`like_data` back in gatescope's layout."""
-        return pad_packed_sequence(self._packed(data))[0] if self.packing is not None else data
+    def dropout_mask(self, like: Float[Tensor, "time sequence unit"], p: float) -> Float[Tensor, "time sequence unit"]:
+        """What dropout multiplies such sequences by between two layers; drawn where the module would draw it."""
+        if self.packing is None:
+            return nn.functional.dropout(torch.ones_like(like, memory_format=torch.contiguous_format), p)
+        rows = int(self.packing.batch_sizes.sum())
+        mask = nn.functional.dropout(like.new_ones(rows, like.shape[-1]), p)
+        return pad_packed_sequence(self._packed(mask))[0]
 
     def _packed(self, data: Tensor) -> PackedSequence:
         assert self.packing is not None

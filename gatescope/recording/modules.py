@@ -5,6 +5,7 @@ and it is as slow as a loop in Python is. What it remembers of its last call can
 """
 
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,11 @@ from torch.nn.utils.rnn import PackedSequence
 from ..cells import Named
 from ..dynamics.unroll import unroll
 from ..errors import NotRecordedError
-from ..layers import layer_of_cell, stack_of
+from ..layers import RecurrentLayer, layer_of_cell
 from ..shapes import full_lengths, last_step
 from ..trace import Trace
 from .inputs import check_input
-from .layout import Layout, data_of
+from .stacked import run_stack, states_of
 
 Given = Tensor | PackedSequence
 States = Tensor | tuple[Tensor, Tensor]
@@ -34,48 +35,34 @@ class _RecordingStack(nn.RNNBase):
         super().__init__(*args, **kwargs)
         self.traces = {}
 
-    def forward(self, input: Given, hx: States | None = None) -> tuple[Given, States]:  # noqa: A002  (torch's name)
+    def forward(self, input: Given, hx: States | None = None) -> tuple[Given, States]:
         check_input(type(self).__name__, self, input)
-        layout = Layout.of(input, self.batch_first)
-        x = layout.arranged(data_of(input))
-        lengths = layout.lengths(x)
-        stack = stack_of(self, snapshot=lambda weight: weight)
-        given = None if hx is None else _rows(hx, layout.unbatched)
-        traces, finals = [], []
-        for depth, layers in enumerate(stack):
-            for row, layer in enumerate(layers, depth * len(layers)):
-                initial = layer.zeros(x.shape[1])
-                if given is not None:
-                    initial = {name: state[row] for name, state in zip(layer.cell.states, given, strict=True)}
-                traces.append(unroll(layer, x, initial, lengths))
-                finals.append(_final(traces[-1]))
-            x = torch.cat([trace.states["h"] for trace in traces[-len(layers) :]], -1)
-            if depth + 1 < len(stack):
-                x = self._dropped(layout, x)
-        self.traces = {trace.name: trace for trace in traces}
-        ends = [torch.stack([final[name] for final in finals]) for name in finals[0]]
-        ends = [end[:, 0] for end in ends] if layout.unbatched else ends
-        return layout.restored(x), (ends[0], ends[1]) if len(ends) > 1 else ends[0]
+        traces: list[Trace] = []
 
-    def _dropped(self, layout: Layout, x: Tensor) -> Tensor:
-        """Dropout between two layers, from the random numbers that torch's own module would draw."""
-        if not self.training or not self.dropout:
-            return x
-        return x * layout.from_data(nn.functional.dropout(layout.like_data(x, x.shape[-1]), self.dropout))
+        def unrolled(
+            layers: Sequence[RecurrentLayer], x: Tensor, initial: list[Named], lengths: Tensor
+        ) -> tuple[Tensor, list[Named]]:
+            here = [unroll(layer, x, start, lengths) for layer, start in zip(layers, initial, strict=True)]
+            traces.extend(here)
+            return torch.cat([trace.states["h"] for trace in here], -1), [_final(trace) for trace in here]
+
+        returned, _ = run_stack(self, input, hx, unrolled)
+        self.traces = {trace.name: trace for trace in traces}
+        return returned
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "traces": {}}  # a copy, or a file, holds weights, not what was last seen
 
 
-class RecordingLSTM(_RecordingStack, nn.LSTM):
+class RecordingLSTM(_RecordingStack, nn.LSTM):  # type: ignore[misc]  # the same call, typed more narrowly
     """An nn.LSTM that remembers every gate: after a call, `traces["l0"].gates["f"]` is `[time, sequence, unit]`."""
 
 
-class RecordingGRU(_RecordingStack, nn.GRU):
+class RecordingGRU(_RecordingStack, nn.GRU):  # type: ignore[misc]  # the same call, typed more narrowly
     """An nn.GRU that remembers every gate: after a call, `traces["l0"].gates["z"]` is `[time, sequence, unit]`."""
 
 
-class RecordingRNN(_RecordingStack, nn.RNN):
+class RecordingRNN(_RecordingStack, nn.RNN):  # type: ignore[misc]  # the same call, typed more narrowly
     """An nn.RNN that remembers every state: after a call, `traces["l0"].states["h"]` is `[time, sequence, unit]`."""
 
 
@@ -115,16 +102,20 @@ class _RecordingCell(nn.RNNCellBase):
             method="unrolled",
         )
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:  # type: ignore[override]  # noqa: A002
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
         check_input(type(self).__name__, self, input)
         layer = layer_of_cell(self, snapshot=lambda weight: weight)
         unbatched = input.dim() == 1
         x = input[None] if unbatched else input
-        given = () if hx is None else hx if isinstance(hx, tuple) else (hx,)
+        given = () if hx is None else states_of(hx)
         prev = layer.zeros(len(x))
         if given:
             prev = {n: s[None] if unbatched else s for n, s in zip(layer.cell.states, given, strict=True)}
-        if not given or len(given) != len(self._last) or any(a() is not b for a, b in zip(self._last, given, strict=True)):
+        if (
+            not given
+            or len(given) != len(self._last)
+            or any(a() is not b for a, b in zip(self._last, given, strict=True))
+        ):
             self.forget()
             self._initial = prev
         gates, states = layer.cell.step(layer.weights, layer.affine(x, prev["h"]), prev)
@@ -135,26 +126,20 @@ class _RecordingCell(nn.RNNCellBase):
         return (out[0], out[1]) if len(out) > 1 else out[0]
 
     def __getstate__(self) -> dict[str, Any]:
-        empty = {"_inputs": [], "_steps": [], "_initial": {}, "_last": ()}
+        empty: dict[str, Any] = {"_inputs": [], "_steps": [], "_initial": {}, "_last": ()}
         return {**self.__dict__, **empty}  # a copy, or a file, holds weights, not what was last seen
 
 
-class RecordingLSTMCell(_RecordingCell, nn.LSTMCell):
-    """An nn.LSTMCell that remembers its loop: `trace.gates` has i, f, g and o, `trace.states` h and c, of every step."""
+class RecordingLSTMCell(_RecordingCell, nn.LSTMCell):  # type: ignore[misc]  # the same call, typed more narrowly
+    """An nn.LSTMCell that remembers its loop: `trace.gates` has i, f, g, o, `trace.states` h and c, of every step."""
 
 
-class RecordingGRUCell(_RecordingCell, nn.GRUCell):
+class RecordingGRUCell(_RecordingCell, nn.GRUCell):  # type: ignore[misc]  # the same call, typed more narrowly
     """An nn.GRUCell that remembers its loop: `trace.gates` has r, z and n, `trace.states` h, of every step."""
 
 
-class RecordingRNNCell(_RecordingCell, nn.RNNCell):
+class RecordingRNNCell(_RecordingCell, nn.RNNCell):  # type: ignore[misc]  # the same call, typed more narrowly
     """An nn.RNNCell that remembers its loop: `trace.states` has h, of every step."""
-
-
-def _rows(hx: States, unbatched: bool) -> tuple[Tensor, ...]:
-    """h_0 (and c_0) with their dimension of sequences."""
-    states = hx if isinstance(hx, tuple) else (hx,)
-    return tuple(state[:, None] if unbatched else state for state in states)
 
 
 def _final(trace: Trace) -> Named:

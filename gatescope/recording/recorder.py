@@ -3,8 +3,8 @@
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Literal
 
@@ -14,13 +14,14 @@ from torch.nn.modules import module as torch_hooks
 
 from ..cells import Cell
 from ..errors import GatescopeError, GatescopeWarning, InputError, NotRecordedError
+from ..kernels import fused
 from ..nonfinite import NonFinite, first_nonfinite
 from ..trace import Adjoint, Trace
 from .cell_chain import CellChain, chain_from, states_of
 from .inputs import check_input
-from .layerwise import run_layerwise
 from .layout import data_of
 from .stack_call import StackCall, snapshot_of_stack_call
+from .stacked import run_stack
 from .watch import Watched, recurrent_modules, unwrapped
 
 
@@ -30,9 +31,9 @@ class Recorder:
     ```python
     with gs.Recorder(model) as rec:
         loss = criterion(model(x), y)
-        loss.backward()                        # optional: with it rec.adjoints exists
-    rec.traces["encoder.l0"].gates["f"]        # [time, sequence, unit], whatever batch_first was
-    rec.adjoints["encoder.l0"].total["c"]      # dL/dc_t, as autograd gives it in an unrolled loop
+        loss.backward()  # optional: with it rec.adjoints exists
+    rec.traces["encoder.l0"].gates["f"]  # [time, sequence, unit], whatever batch_first was
+    rec.adjoints["encoder.l0"].total["c"]  # dL/dc_t, as autograd gives it in an unrolled loop
     ```
 
     The model's own kernels run, unchanged; the gates are found from what they returned and proven by
@@ -66,20 +67,32 @@ class Recorder:
         self._layerwise = dropout == "layerwise"
         self._stack: ExitStack | None = None
         self._thread = 0
-        self._reset()
+        self._calls: list[StackCall | CellChain] = []
+        self._called: dict[int, int] = {}
+        self._passes: dict[int, int] = {}
+        self._weights: dict[int, Tensor] = {}
+        self._rng: Tensor | None = None
+        self._elsewhere = self._warned = 0
 
     def __enter__(self) -> "Recorder":
         if self._stack is not None:
-            raise GatescopeError("This Recorder is recording already; use a second Recorder for a block within its block.")
-        self._reset()
+            raise GatescopeError(
+                "This Recorder is recording already; use a second Recorder for a block within its block."
+            )
+        self.clear()
+        self._passes, self._elsewhere = {}, 0
         self._thread = threading.get_ident()
         with ExitStack() as stack:
             if "torch._dynamo" in sys.modules:
+                # What was compiled runs as it was written, so that its recurrent modules are seen.
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
+                stack.enter_context(_without_the_warning_about_global_hooks())
             before = torch_hooks.register_module_forward_pre_hook(self._before)
             stack.callback(before.remove)
             after = torch_hooks.register_module_forward_hook(self._after, with_kwargs=True)
             stack.callback(after.remove)
+            # Removing a global hook leaves its mark in this table, and torch then believes that there still is one.
+            stack.callback(torch_hooks._global_forward_hooks_with_kwargs.pop, after.id, None)
             self._stack = stack.pop_all()
         return self
 
@@ -93,8 +106,8 @@ class Recorder:
             call.felt.stop()
         if error is not None and "cudnn RNN backward can only be called in training mode" in str(error):
             error.add_note(
-                "gatescope: this is torch's own rule, with or without a Recorder; call model.train() with dropout 0, or run "
-                "the forward under torch.backends.cudnn.flags(enabled=False)."
+                "gatescope: this is torch's own rule, with or without a Recorder; call model.train() with dropout 0, "
+                "or run the forward under torch.backends.cudnn.flags(enabled=False)."
             )
 
     @property
@@ -113,8 +126,8 @@ class Recorder:
         """What the loss felt at each layer, by the names of `traces`, for the calls that a backward reached."""
         adjoints = {a.name: a for call in self._calls if call.felt for a in reversed(call.adjoints())}
         why = self._why_nothing() or (
-            "no gradient came back to its outputs; call loss.backward() inside the block, on a loss that depends on them, "
-            "with gradients enabled"
+            "no gradient came back to its outputs; call loss.backward() inside the block, with gradients enabled, on a "
+            "loss that depends on them"
         )
         return _Recorded(adjoints, "adjoint", why)
 
@@ -134,16 +147,8 @@ class Recorder:
 
     def __repr__(self) -> str:
         state = "recording" if self._stack is not None else "not recording"
-        return f"Recorder({type(self._model).__name__}: {len(self._watched)} recurrent modules, {len(self._calls)} calls; {state})"
-
-    def _reset(self) -> None:
-        self._calls: list[StackCall | CellChain] = []
-        self._called: dict[int, int] = {}
-        self._passes: dict[int, int] = {}
-        self._weights: dict[int, Tensor] = {}
-        self._rng: Tensor | None = None
-        self._elsewhere = 0
-        self._warned = 0
+        seen = f"{len(self._watched)} recurrent modules, {len(self._calls)} calls"
+        return f"Recorder({type(self._model).__name__}: {seen}; {state})"
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if threading.get_ident() != self._thread:
@@ -180,7 +185,7 @@ class Recorder:
         if self._layerwise and self._drops(module):
             if rng is not None:
                 torch.set_rng_state(rng)
-            replaced, inner = run_layerwise(module, *given)
+            replaced, inner = run_stack(module, *given, fused)
         self._calls.append(
             snapshot_of_stack_call(
                 watched,
@@ -217,7 +222,7 @@ class Recorder:
         return self._forward_of(module) % self._every == 0
 
     def _forward_of(self, module: nn.Module) -> int:
-        """Which forward pass this is: of the model, or of the module itself while the model as a whole is not called."""
+        """Which forward pass this is: of the model, or of the module where the model as a whole is not called."""
         return self._passes.get(id(self._model), self._passes.get(id(module), 1)) - 1
 
     def _count(self, module: nn.Module) -> int:
@@ -240,7 +245,7 @@ class Recorder:
             return None
         if self._elsewhere:
             return (
-                f"its {self._elsewhere} calls ran in another thread than the one that entered the Recorder; "
+                f"it was called in another thread than the one that entered the Recorder ({self._elsewhere} times); "
                 "enter one in the thread that calls the model"
             )
         return "no recurrent module of the model was called inside the block; call the model there"
@@ -257,6 +262,18 @@ class _Recorded(dict[str, Any]):
         if self:
             raise NotRecordedError(f"There is no {self._what} of {name!r}; there are those of {', '.join(self)}.")
         raise NotRecordedError(f"There is no {self._what} of {name!r}: {self._why}.")
+
+
+@contextmanager
+def _without_the_warning_about_global_hooks() -> Iterator[None]:
+    """Torch warns that a compiled module's hooks fire twice; ours know each module by its identity."""
+    warnings.filterwarnings("ignore", message=r"Using `torch\.compile\(module\)` when there are global hooks")
+    ours = warnings.filters[0]
+    try:
+        yield
+    finally:
+        if ours in warnings.filters:
+            warnings.filters.remove(ours)  # type: ignore[attr-defined]  # a list, typed as a sequence
 
 
 def _flat(traces: list[list[Trace]]) -> list[Trace]:

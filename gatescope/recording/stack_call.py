@@ -19,6 +19,7 @@ from ..trace import Adjoint, Trace
 from .arithmetic import Arithmetic, arithmetic_of
 from .felt import Felt
 from .layout import Layout, data_of
+from .stacked import Inner, states_of
 from .watch import Watched
 
 
@@ -39,8 +40,8 @@ class StackCall:
     """The dropout that was active between the layers."""
     rng: Tensor | None
     """The state of the random numbers from which that dropout's masks came."""
-    inner: tuple[tuple[Tensor, Tensor], ...] | None
-    """The output and the dropout mask of each layer but the last, where the stack was run layer by layer."""
+    inner: Sequence[Inner] | None
+    """What went from layer to layer, where the stack was run layer by layer."""
     call: int
     forward: int
     felt: Felt = field(default_factory=Felt)
@@ -102,7 +103,7 @@ class StackCall:
         if depth + 1 == len(self.stack):
             return self.output
         if self.inner is not None:
-            return self.inner[depth][0]
+            return self.inner[depth].output.detach()
         with self.arithmetic.again():
             return fused(layers, x, initial, lengths)[0]
 
@@ -111,14 +112,13 @@ class StackCall:
         """What the output of each layer but the last was multiplied by."""
         inner = len(self.stack) - 1
         if self.inner is not None:
-            return [mask for _, mask in self.inner]
+            return [between.mask for between in self.inner]
         if not self.dropout:
             return [None] * inner
         assert self.rng is not None
-        ones = self.layout.like_data(self.output, self.output.shape[-1])
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self.rng)
-            return [self.layout.from_data(nn.functional.dropout(ones, self.dropout)) for _ in range(inner)]
+            return [self.layout.dropout_mask(self.output, self.dropout) for _ in range(inner)]
 
     def _initial(self, depth: int) -> list[dict[str, Tensor]]:
         layers = self.stack[depth]
@@ -141,7 +141,9 @@ class StackCall:
         row = depth * len(self.stack[0]) + direction
         gradients = {name: self.felt.get(f"{name}_n") for name in self.stack[0][0].cell.states}
         return {
-            name: self.layout.batched(g)[row].to(self.arithmetic.trace) for name, g in gradients.items() if g is not None
+            name: self.layout.with_sequences(g)[row].to(self.arithmetic.trace)
+            for name, g in gradients.items()
+            if g is not None
         }
 
 
@@ -154,7 +156,7 @@ def snapshot_of_stack_call(
     forward: int,
     keep: Callable[[Tensor], Tensor],
     rng: Tensor | None,
-    inner: tuple[tuple[Tensor, Tensor], ...] | None,
+    inner: Sequence[Inner] | None,
 ) -> StackCall:
     """Copies what is needed of a call, and listens to the gradients that will reach its outputs."""
     module = watched.module
@@ -167,8 +169,8 @@ def snapshot_of_stack_call(
             f"{data_of(output).device.type} cannot be read from outside; call model.eval(), set its dropout to 0, or "
             'use Recorder(model, dropout="layerwise"), which runs the stack layer by layer.'
         )
-    layout = Layout.of(x, module.batch_first)
-    final = _tuple(hn)
+    layout = Layout.of(x, batch_first=module.batch_first)
+    final = states_of(hn)
     with torch.inference_mode(False), torch.no_grad():
         snapshot = StackCall(
             watched=watched,
@@ -177,8 +179,8 @@ def snapshot_of_stack_call(
             layout=layout,
             x=layout.time_major(data_of(x)),
             output=layout.time_major(data_of(output)),
-            initial=None if hx is None else tuple(map(layout.batched, _tuple(hx))),
-            final=tuple(map(layout.batched, final)),
+            initial=None if hx is None else _copied(layout, states_of(hx)),
+            final=_copied(layout, final),
             dropout=dropout,
             rng=rng,
             inner=inner,
@@ -191,8 +193,8 @@ def snapshot_of_stack_call(
     return snapshot
 
 
-def _tuple(states: Any) -> tuple[Tensor, ...]:
-    return tuple(states) if isinstance(states, tuple | list) else (states,)
+def _copied(layout: Layout, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(layout.with_sequences(state.detach()).clone() for state in states)
 
 
 def _converted(layer: RecurrentLayer, dtype: torch.dtype) -> RecurrentLayer:

@@ -52,7 +52,6 @@ def recurrent_modules(model: nn.Module, cells: Mapping[type[nn.Module], Cell]) -
     }
 
 
-
 def unwrapped(model: nn.Module) -> nn.Module:
     """The user's own module inside torch.compile's and the data-parallel wrappers."""
     while True:

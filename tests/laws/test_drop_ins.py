@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from problems import LOSSES, PROBLEMS, Problem
 from torch import nn
 
 import gatescope as gs
+from problems import LOSSES, PROBLEMS, Problem
 
 DROP_INS: dict[type[nn.Module], type[nn.Module]] = {
     nn.LSTM: gs.RecordingLSTM,

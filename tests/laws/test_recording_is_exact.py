@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles import true_adjoints
-from problems import LOSSES, PROBLEMS, Problem
 from torch import Tensor
 
 import gatescope as gs
+from oracles import true_adjoints
+from problems import LOSSES, PROBLEMS, Problem
 
 GATES_TOLERANCE = 1e-12  # float64 sums in another order
 ADJOINT_TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}  # relative to the largest adjoint of the layer
