@@ -1,17 +1,15 @@
-"""Traces and adjoints as labelled arrays and as tables: the same names, the field's units, nothing after the end."""
+"""Sequences as labelled arrays and as tables: the field's names and units, and nothing after a sequence's end."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .trace import Adjoint, Trace
-
-_MEANING = {
+MEANING = {
     "x": "input",
     "i": "input gate",
     "f": "forget gate",
@@ -23,114 +21,71 @@ _MEANING = {
     "z": "update gate, which keeps the old state",
     "n": "candidate",
     "q": "hidden side of the candidate, before the reset gate",
+    "pair": "recurrent state as a whole",
 }
-_UNIT_INTERVAL = frozenset({"i", "f", "o", "r", "z"})
-_SIGNED_INTERVAL = frozenset({"g", "n"})
+"""What each name means, on every floor."""
+
+_RANGE = dict.fromkeys("ifozr", [0.0, 1.0]) | dict.fromkeys("gn", [-1.0, 1.0])
 
 
-def trace_to_xarray(trace: Trace) -> xr.Dataset:
-    """See `Trace.to_xarray`."""
-    units = trace.layer.hidden_size
-    quantities = {"x": trace.x, **trace.gates, **trace.states}
+def dataset(
+    quantities: Mapping[str, Float[Tensor, "time sequence *unit"]],
+    valid: Bool[Tensor, "time sequence"],
+    last_dim: Mapping[str, str],
+    about: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, Any],
+) -> xr.Dataset:
+    """A dataset with the dims `time, sequence, …`, NaN after each sequence's end.
+
+    `last_dim` names the last dimension of each quantity that has one, `about` its attributes.
+    """
     arrays = {
-        name: (_dims(name, values, units), _running(trace, values), _attributes(name))
+        name: (
+            ("time", "sequence", last_dim[name])[: values.dim()],
+            _with_nan(values, valid),
+            {**about.get(name, {})},
+        )
         for name, values in quantities.items()
     }
-    return xr.Dataset(
-        arrays, _coordinates(trace, arrays), {**_facts(trace), "residual": trace.residual, "method": trace.method}
-    )
-
-
-def trace_to_frame(trace: Trace) -> pd.DataFrame:
-    """See `Trace.to_frame`."""
-    return _long(trace, {"x": trace.x, **trace.gates, **trace.states}, ("time", "sequence", "unit"))
-
-
-def adjoint_to_xarray(adjoint: Adjoint) -> xr.Dataset:
-    """See `Adjoint.to_xarray`."""
-    trace, units = adjoint.trace, adjoint.layer.hidden_size
-    arrays: dict[str, Any] = {}
-    for kind, named in (("total", adjoint.total), ("state", adjoint.state), ("preactivation", adjoint.preactivations)):
-        for name, values in named.items():
-            about = {"long_name": f"{kind} adjoint of {_MEANING.get(name, name)}", "units": "loss"}
-            arrays[f"{kind}_{name}"] = (_dims(name, values, units), _running(trace, values), about)
-    for name, values in _log_norms(adjoint).items():
-        about = {"long_name": f"natural log of the norm of the adjoint of {name}", "units": "nat"}
-        arrays[f"log_norm_{name}"] = (("time", "sequence"), _running(trace, values), about)
-    return xr.Dataset(arrays, _coordinates(trace, arrays), _facts(trace))
-
-
-def adjoint_to_frame(adjoint: Adjoint) -> pd.DataFrame:
-    """See `Adjoint.to_frame`."""
-    return _long(adjoint.trace, {f"log_norm_{n}": v for n, v in _log_norms(adjoint).items()}, ("time", "sequence"))
-
-
-def _log_norms(adjoint: Adjoint) -> dict[str, Tensor]:
-    return {name: adjoint.log_norm(name) for name in ("pair", *adjoint.total)}
-
-
-def _running(trace: Trace, values: Tensor) -> np.ndarray[Any, Any]:
-    """The numbers, with NaN after each sequence's end."""
-    known = values.detach().cpu().numpy().copy()
-    known[~trace.valid.cpu().numpy()] = np.nan
-    return known
-
-
-def _dims(name: str, values: Tensor, units: int) -> tuple[str, str, str]:
-    if name == "x":
-        return ("time", "sequence", "feature")
-    last = "unit" if values.shape[-1] == units else "projection" if name == "h" else "row"
-    return ("time", "sequence", last)
-
-
-def _attributes(name: str) -> dict[str, Any]:
-    about: dict[str, Any] = {"long_name": _MEANING.get(name, name), "units": "1"}
-    if name in _UNIT_INTERVAL:
-        about["valid_range"] = [0.0, 1.0]
-    if name in _SIGNED_INTERVAL:
-        about["valid_range"] = [-1.0, 1.0]
-    return about
-
-
-def _coordinates(trace: Trace, arrays: Mapping[str, Any]) -> dict[str, Any]:
     sizes = {dim: size for dims, values, _ in arrays.values() for dim, size in zip(dims, values.shape, strict=True)}
-    named: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
-    named["time"] = ("time", np.arange(sizes["time"]), {"units": "step", "long_name": "step of the input"})
-    named["length"] = ("sequence", trace.lengths.cpu().numpy(), {"units": "step", "long_name": "steps of the sequence"})
-    return named
+    coordinates: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
+    coordinates["time"] = ("time", coordinates["time"], {"units": "step", "long_name": "step of the input"})
+    lengths = valid.sum(0).cpu().numpy()
+    coordinates["length"] = ("sequence", lengths, {"units": "step", "long_name": "steps of the sequence"})
+    return xr.Dataset(arrays, coordinates, dict(facts))
 
 
-def _facts(trace: Trace) -> dict[str, Any]:
-    return {
-        "layer": trace.name,
-        "cell": trace.layer.cell.kind,
-        "direction": trace.layer.direction,
-        "aliases": list(trace.layer.aliases),
-        "call": trace.call,
-        "forward": trace.forward,
-    }
-
-
-def _long(trace: Trace, quantities: Mapping[str, Tensor], index: Iterable[str]) -> pd.DataFrame:
-    """One row a number that exists."""
-    names = list(index)
-    valid = trace.valid.cpu()
-    time, sequence = (part.numpy() for part in valid.nonzero(as_tuple=True))
+def frame(
+    quantities: Mapping[str, Float[Tensor, "time sequence *unit"]],
+    valid: Bool[Tensor, "time sequence"],
+    facts: Mapping[str, Any],
+) -> pd.DataFrame:
+    """One row a number that exists: the facts, quantity, time, sequence, unit (where there is one), value."""
+    running = valid.cpu()
+    time, sequence = (part.numpy() for part in running.nonzero(as_tuple=True))
     parts = []
     for name, values in quantities.items():
-        rows = (
-            values.detach().cpu()[valid].to(torch.float64 if values.dtype == torch.float64 else torch.float32).numpy()
-        )
-        units = 1 if rows.ndim == 1 else rows.shape[1]
-        columns = {
-            "layer": trace.name,
-            "direction": trace.layer.direction,
+        rows = values.detach().cpu()[running].numpy()
+        units = rows.shape[1] if rows.ndim > 1 else 1
+        columns: dict[str, Any] = {
+            **facts,
             "quantity": name,
             "time": np.repeat(time, units),
             "sequence": np.repeat(sequence, units),
-            "unit": np.tile(np.arange(units), len(time)),
-            "value": rows.reshape(-1),
         }
-        parts.append(pd.DataFrame(columns))
-    frame = pd.concat(parts, ignore_index=True)
-    return frame[["layer", "direction", "quantity", *names, "value"]]
+        if rows.ndim > 1:
+            columns["unit"] = np.tile(np.arange(units), len(time))
+        parts.append(pd.DataFrame({**columns, "value": rows.reshape(-1)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def attributes(name: str) -> dict[str, Any]:
+    """The meaning, the unit and the range of a gate or state."""
+    about: dict[str, Any] = {"long_name": MEANING.get(name, name), "units": "1"}
+    return about | ({"valid_range": _RANGE[name]} if name in _RANGE else {})
+
+
+def _with_nan(values: Tensor, valid: Tensor) -> "np.ndarray[Any, np.dtype[np.floating[Any]]]":
+    known = values.detach().cpu().numpy().copy()
+    known[~valid.cpu().numpy()] = np.nan
+    return known

@@ -6,7 +6,7 @@ false. `trace.md` is the written schema: if a name is present, it means what sta
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -83,15 +83,35 @@ class Trace:
 
     def to_xarray(self) -> "xarray.Dataset":
         """The trace as a dataset with the dims `time, sequence, unit`, units and attributes; NaN after the end."""
-        from .labelled import trace_to_xarray
+        from .labelled import attributes, dataset
 
-        return trace_to_xarray(self)
+        quantities = {"x": self.x, **self.gates, **self.states}
+        last = {name: self._last_dim(name, values) for name, values in quantities.items()}
+        facts = {**self._facts, "residual": self.residual, "method": self.method}
+        return dataset(quantities, self.valid, last, {name: attributes(name) for name in quantities}, facts)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row a number: layer, direction, quantity, time, sequence, unit, value; no row after the end."""
-        from .labelled import trace_to_frame
+        from .labelled import frame
 
-        return trace_to_frame(self)
+        return frame({"x": self.x, **self.gates, **self.states}, self.valid, self._columns)
+
+    @property
+    def _columns(self) -> dict[str, Any]:
+        return {"layer": self.name, "direction": self.layer.direction}
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        more = {"cell": self.layer.cell.kind, "aliases": list(self.layer.aliases)}
+        return {**self._columns, **more, "call": self.call, "forward": self.forward}
+
+    def _last_dim(self, name: str, values: Tensor) -> str:
+        """The name of the dimension of units: h has its own where there is a projection."""
+        if name == "x":
+            return "feature"
+        if values.shape[-1] == self.layer.hidden_size:
+            return "unit"
+        return "projection" if name == "h" else "row"
 
     def __repr__(self) -> str:
         steps, sequences, features = self.x.shape
@@ -175,16 +195,30 @@ class Adjoint:
         return _log_norm(self.normalised_initial[name]) + self.log_scale_initial
 
     def to_xarray(self) -> "xarray.Dataset":
-        """The total and state adjoints and the log norms, with the dims `time, sequence, unit`; NaN after the end."""
-        from .labelled import adjoint_to_xarray
+        """The total, state and pre-activation adjoints and the log norms, by names such as `total_c`; NaN after the end."""
+        from .labelled import MEANING, dataset
 
-        return adjoint_to_xarray(self)
+        quantities, about, last = self._log_norms, {}, {}
+        for name in quantities:
+            about[name] = {"long_name": f"ln of the norm of {name.removeprefix('log_norm_')}'s adjoint", "units": "nat"}
+            last[name] = ""
+        kinds = {"total": self.total, "state": self.state, "preactivation": self.preactivations}
+        for kind, named in kinds.items():
+            for name, values in named.items():
+                quantities[f"{kind}_{name}"] = values
+                about[f"{kind}_{name}"] = {"long_name": f"{kind} adjoint of the {MEANING.get(name, name)}"}
+                last[f"{kind}_{name}"] = self.trace._last_dim(name, values)
+        return dataset(quantities, self.valid, last, about, self.trace._facts)
 
     def to_frame(self) -> "pandas.DataFrame":
         """One row a log norm: layer, direction, quantity, time, sequence, value in nats; no row after the end."""
-        from .labelled import adjoint_to_frame
+        from .labelled import frame
 
-        return adjoint_to_frame(self)
+        return frame(self._log_norms, self.valid, self.trace._columns)
+
+    @property
+    def _log_norms(self) -> dict[str, Tensor]:
+        return {f"log_norm_{name}": self.log_norm(name) for name in ("pair", *self.total)}
 
     def _pair(self, states: Mapping[str, Tensor], log_scale: Tensor) -> Tensor:
         norms = torch.stack([_log_norm(values) for values in states.values()])

@@ -8,14 +8,15 @@ and the logarithm of the scale is kept: lag 1000 is a number in float32, not a z
 Werbos 1990 (backpropagation through time); Hochreiter & Schmidhuber 1997 for the LSTM.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..cells import Named
+from ..cells import Named, Pullback
 from ..shapes import last_step
 from ..trace import Adjoint, Kind, Trace
 from .scaled import Scaled, unit_scale
@@ -31,8 +32,9 @@ class Arriving:
     """The natural logarithm of the scale of `at_steps`; None: a scale of one."""
     at_end: Mapping[str, Float[Tensor, "sequence _"]] = field(default_factory=dict)
     """On the states after each sequence's last step: dL/dh_n, dL/dc_n."""
-    whole: bool = False
-    """True where `at_steps` is the whole state adjoint, recurrence included, as autograd saw it in a loop of cells."""
+    whole: Kind | None = None
+    """Set where `at_steps` holds the whole adjoint, recurrence included, as autograd saw it in a loop of cells: the
+    `"total"` of every state, or the pair that is the `"state"`."""
 
 
 def sweep(trace: Trace, arriving: Arriving) -> Adjoint:
@@ -47,15 +49,16 @@ def sweep(trace: Trace, arriving: Arriving) -> Adjoint:
     log_scale = trace.x.new_empty(steps, sequences, dtype=torch.float64)
     carried = Scaled(zeros := trace.layer.zeros(sequences), log_scale.new_full((sequences,), -torch.inf))
     for t in reversed(range(steps)):
-        felt = carried
-        if arrives[t]:
-            here = Scaled({name: v[t] for name, v in direct.normalised.items()}, direct.log_scale[t]).renormalised()
-            felt = _whole(here, carried) if arriving.whole else carried + here
-        felt = felt.renormalised()
         now = {name: v[t] for name, v in gates.items()}
         after = {name: v[t] for name, v in states.items()}
         before = {name: states[name][t - 1] if t else trace.initial[name] for name in states}
-        back = cell.pullback(w, now, before, after, felt.normalised)
+        through = partial(cell.pullback, w, now, before, after)
+        felt = carried
+        if arrives[t]:
+            here = Scaled({name: v[t] for name, v in direct.normalised.items()}, direct.log_scale[t]).renormalised()
+            felt = _seen(trace, here, carried, through, arriving.whole) if arriving.whole else carried + here
+        felt = felt.renormalised()
+        back = through(felt.normalised)
         prev = {name: back.prev.get(name, zero) for name, zero in zeros.items()}
         prev["h"] = torch.addmm(prev["h"], back.affine[1], w["weight_hh"])
         carried = Scaled(prev, felt.log_scale)
@@ -84,8 +87,14 @@ _UNDERFLOW = 1e-30
 """Below this norm, float32 has begun to lose what autograd carried; above it, what autograd saw is the truth."""
 
 
-def _whole(seen: Scaled, carried: Scaled) -> Scaled:
-    """What autograd saw at a state, and the recurrence alone where it had become too small for it to see."""
+def _seen(trace: Trace, seen: Scaled, carried: Scaled, through: Callable[[Named], Pullback], whole: Kind) -> Scaled:
+    """What autograd saw at a state, and the recurrence alone where that had become too small for it to see."""
+    if whole == "total":
+        # The pair holds h fixed in the others: take out what reached them through h.
+        nothing = {name: torch.zeros_like(seen.normalised[name]) for name in trace.layer.cell.memory}
+        by_h = through({**nothing, "h": seen.normalised["h"]}).total
+        pair = {name: values - by_h[name] for name, values in seen.normalised.items() if name in nothing}
+        seen = Scaled({**seen.normalised, **pair}, seen.log_scale)
     lost = seen.log_scale < torch.tensor(_UNDERFLOW).log()
     return Scaled(
         {name: torch.where(lost[:, None], carried.normalised[name], seen.normalised[name]) for name in seen.normalised},

@@ -39,6 +39,9 @@ class CellChain:
     states: list[States] = field(default_factory=list)
     felt: Felt = field(default_factory=Felt)
     last: tuple[weakref.ref[Tensor], ...] = ()
+    reads_its_memory: bool = False
+    """Whether the cell computes h from the very tensors that it returns beside it, as a loop in Python does and a fused
+    kernel does not: the gradient that autograd brings to these then includes what comes through h."""
 
     def goes_on_from(self, hx: States | None) -> bool:
         """True where the incoming state is the very one that the last step gave."""
@@ -54,6 +57,8 @@ class CellChain:
         step = len(self.inputs)
         self.inputs.append(self._batched(x))
         self.states.append(tuple(map(self._batched, out)))
+        if step == 0:
+            self.reads_its_memory = any(_computed_from(out[0], memory) for memory in out[1:])
         self.last = tuple(map(weakref.ref, out))
         for name, state in zip(self.layer.cell.states, out, strict=True):
             self.felt.listen(f"{name}@{step}", state)
@@ -85,7 +90,7 @@ class CellChain:
                     gradient = self.felt.get(f"{name}@{step}")
                     if gradient is not None:
                         values[step] = self._batched(gradient).to(values.dtype)
-            return [sweep(trace, Arriving(whole, whole=True))]
+            return [sweep(trace, Arriving(whole, whole="total" if self.reads_its_memory else "state"))]
 
     def _batched(self, values: Tensor) -> Tensor:
         values = values.detach()
@@ -116,6 +121,25 @@ def chain_from(
         if hx is not None:
             chain.initial = tuple(map(chain._batched, states_of(hx)))
         return chain
+
+
+def _computed_from(h: Tensor, memory: Tensor) -> bool:
+    """Whether h descends, in autograd's graph, from that very tensor."""
+    wanted, nodes, seen = memory.grad_fn, [h.grad_fn], set[Any]()
+    if wanted is None or wanted is h.grad_fn:
+        return False
+    while nodes and len(seen) < _NODES_OF_A_STEP:
+        node = nodes.pop(0)
+        if node is wanted:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes.extend(parent for parent, _ in node.next_functions)
+    return False
+
+
+_NODES_OF_A_STEP = 1000
+"""More than any cell has in one step; the states of the first step descend from no others."""
 
 
 def states_of(returned: Any) -> States:
