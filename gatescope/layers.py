@@ -49,13 +49,23 @@ class RecurrentLayer:
         """Units of each recurrent state."""
         return {"h": self.output_size} | dict.fromkeys(self.cell.memory, self.hidden_size)
 
-    def affine(self, x: Float[Tensor, "*time sequence feature"], h: Float[Tensor, "*time sequence unit"]) -> Affine:
-        """The two terms that a step reads: `W_ih x + b_ih` and `W_hh h + b_hh`."""
+    def affine(
+        self,
+        x: Float[Tensor, "*time sequence feature"],
+        h: Float[Tensor, "*time sequence unit"],
+        out: Float[Tensor, "*time sequence row"] | None = None,
+    ) -> Affine:
+        """The two terms that a step reads, `W_ih x + b_ih` and `W_hh h + b_hh`; the first in `out`, if that is given."""
         w = self.weights
-        return (
-            nn.functional.linear(x, w["weight_ih"], w.get("bias_ih")),
-            nn.functional.linear(h, w["weight_hh"], w.get("bias_hh")),
-        )
+        hidden = nn.functional.linear(h, w["weight_hh"], w.get("bias_hh"))
+        if out is None:
+            return nn.functional.linear(x, w["weight_ih"], w.get("bias_ih")), hidden
+        flat_x, flat_out, weight = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1]), w["weight_ih"].T
+        if "bias_ih" in w:
+            torch.addmm(w["bias_ih"], flat_x, weight, out=flat_out)
+        else:
+            torch.mm(flat_x, weight, out=flat_out)
+        return out, hidden
 
     def zeros(self, sequences: int) -> dict[str, Float[Tensor, "sequence unit"]]:
         """The states before the first step when none are given."""

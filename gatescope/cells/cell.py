@@ -79,7 +79,8 @@ class Cell(ABC):
     def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
         """Gates and states of a stretch of time `[time, sequence, unit]` of which every hidden state is known.
 
-        `h` is the hidden state before each step, `memory` the other states before the first one.
+        `h` is the hidden state before each step, `memory` the other states before the first one. The affine terms are
+        the callee's to overwrite, so that the gates can stand where they stood.
         """
         if not self.memory:
             return self.step(w, affine, {"h": h})

@@ -12,6 +12,7 @@ Cho et al. 2014; this variant: Chung et al. 2014, torch.nn.GRU.
 """
 
 import torch
+from torch import Tensor
 
 from .cell import Affine, Cell, Named, Pullback, Weights
 
@@ -45,6 +46,14 @@ class GRU(Cell):
             affine=(torch.cat([δr, δz, δn], -1), torch.cat([δr, δz, δq], -1)),
             prev={"h": δh * z},
         )
+
+    def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
+        """As `step`, in place."""
+        (r, z, n), (h_r, h_z, q) = (term.chunk(3, -1) for term in affine)
+        r.add_(h_r).sigmoid_()
+        z.add_(h_z).sigmoid_()
+        n.addcmul_(r, q).tanh_()
+        return {"r": r, "z": z, "n": n, "q": q}, {"h": torch.lerp(n, h, z)}
 
     def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
         (x_r, x_z, x_n), (h_r, h_z, q) = (term.chunk(3, -1) for term in affine)

@@ -41,8 +41,9 @@ class LSTM(Cell):
         return Pullback(total={"h": adjoint["h"], "c": δc}, affine=(δa, δa), prev={"c": δc * f})
 
     def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
-        """As `step` iterated: no gate reads c, so all are activated at once, and only c runs over time."""
-        gates = _activated(affine)
+        """As `step` iterated: no gate reads c, so all are activated at once, in place, and only c runs over time."""
+        i, f, g, o = affine[0].add_(affine[1]).chunk(4, -1)
+        gates = {"i": i.sigmoid_(), "f": f.sigmoid_(), "g": g.tanh_(), "o": o.sigmoid_()}
         c = gates["i"] * gates["g"]
         c_prev = memory["c"]
         for c_t, f in zip(c.unbind(), gates["f"].unbind(), strict=True):

@@ -67,7 +67,7 @@ def test_replay_equals_the_step_iterated(cell: Cell, projected: bool) -> None:  
     w = weights(cell, projected)
     terms, h, memory = affine(w, T, B), states(cell, w, T, B)["h"], states(cell, w, B)
     memory.pop("h")
-    gates, after = cell.replay(w, terms, h, memory)
+    gates, after = cell.replay(w, (terms[0].clone(), terms[1].clone()), h, memory)  # which are its to overwrite
     prev = memory
     for t in range(T):
         gates_t, after_t = cell.step(w, (terms[0][t], terms[1][t]), {**prev, "h": h[t]})
