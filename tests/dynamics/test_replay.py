@@ -95,4 +95,5 @@ def test_the_peak_of_memory_is_one_and_a_half_times_the_arrays_returned(kind: st
 
     peak, returned = measured("recorded")
     own, _ = measured("module")
-    assert 0.2 < (peak - own) / returned <= 1.5
+    assert peak > 0.9 * returned  # the arrays themselves are seen
+    assert peak - own <= 1.5 * returned
