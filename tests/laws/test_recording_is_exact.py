@@ -75,3 +75,16 @@ def assert_adjoints_agree(problem: Problem, loss: str) -> None:
             for key, values in ours.items():
                 wanted = truth[name][part].get(key, next(iter(truth[name][part].values())))
                 assert error(values, wanted, scale) < tolerance, (name, part, key)
+
+
+@pytest.mark.parametrize("layout", ["batched", "packed-unsorted"])
+@pytest.mark.parametrize("kind", ["rnn-tanh", "rnn-relu", "lstm", "lstm-proj", "gru"])
+def test_sequences_longer_than_a_block_of_time_are_replayed_without_a_seam(kind: str, layout: str) -> None:
+    proj_size = 2 if kind == "lstm-proj" else 0
+    problem = Problem(kind, layout=layout, bidirectional=True, time=83, proj_size=proj_size)
+    truth = problem.unrolled()
+    for name, trace in recorded(problem).traces.items():
+        run = truth.layers[name]
+        for quantity, values in {**run.gates, **run.states}.items():
+            ours = trace.gates[quantity] if quantity in trace.gates else trace.states[quantity]
+            assert error(ours, values.detach(), 1) < GATES_TOLERANCE, quantity

@@ -137,6 +137,20 @@ def test_a_number_that_is_not_finite_is_recorded_and_its_place_named(
         assert h[2:, 1].isnan().all()
 
 
+def test_in_the_reverse_direction_the_first_place_is_where_the_layer_begins() -> None:
+    gru = nn.GRU(3, 4, bidirectional=True)
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(6, 3, 3), [6, 4, 2], enforce_sorted=False)
+    h_0 = torch.zeros(2, 3, 4)
+    h_0[1, 1, 3] = float("nan")
+    with gs.Recorder(gru) as rec:
+        gru(packed, h_0)
+    with pytest.warns(
+        gs.errors.GatescopeWarning, match=r"at step 3 of sequence 1, first in layer l0_reverse, gate r, .*h "
+    ):
+        _ = rec.traces
+    assert "the initial h holds nan" in str(rec.nonfinite)
+
+
 def test_weights_that_are_not_finite_are_named_as_the_cause() -> None:
     model = Model()
     with torch.no_grad():

@@ -100,6 +100,18 @@ def test_after_the_block_the_outputs_carry_no_hook_either() -> None:
         rec.adjoints["l0"]
 
 
+def test_hooks_of_the_users_own_on_an_output_act_before_what_the_kernel_feels_is_caught() -> None:
+    lstm = nn.LSTM(3, 4)
+    with gs.Recorder(lstm) as rec:
+        output, _ = lstm(torch.randn(5, 2, 3))
+        assert output._backward_hooks is None
+        output.register_hook(lambda gradient: 3 * gradient)
+        output.grad_fn.register_prehook(lambda gradients: [g.zero_() for g in gradients if g is not None] and None)
+        output.sum().backward()
+    assert (rec.adjoints["l0"].total["h"][-1] == 3).all()
+    assert (lstm.weight_hh_l0.grad == 0).all()
+
+
 def test_two_recorders_around_each_other_record_the_same() -> None:
     lstm = nn.LSTM(3, 4)
     with gs.Recorder(lstm) as outer, gs.Recorder(lstm) as inner:

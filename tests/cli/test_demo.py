@@ -1,0 +1,45 @@
+"""`gatescope demo`: findings and the path on stdout, progress on stderr, one page."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gatescope.cli.demo import demo
+from gatescope.research import demo as demo_module
+from gatescope.research.demo import Settings, run_demo
+
+SMALL = {"sequences": 300, "hidden_size": 4, "epochs": 2, "ahead": 10, "shown": 2}
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "Settings", partial(Settings, **SMALL))
+
+
+def test_it_prints_what_was_found_and_where_the_page_is(tmp_path: Path) -> None:
+    ran = _run("--out", str(tmp_path / "new" / "page.html"), "--seed", "3")
+    *findings, path = ran.stdout.splitlines()
+    assert findings == list(run_demo(settings=Settings(**SMALL, seed=3)).findings)
+    assert path == str(tmp_path / "new" / "page.html")
+    assert Path(path).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_quiet_says_nothing_on_stderr(tmp_path: Path) -> None:
+    assert _run("--out", str(tmp_path / "page.html"), "--quiet").stderr == ""
+
+
+def test_a_folder_that_cannot_be_made_is_learnt_of_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_module, "run_demo", lambda *_, **__: pytest.fail("it trained"))
+    (tmp_path / "file").write_text("")
+    ran = CliRunner().invoke(demo, ["--out", str(tmp_path / "file" / "page.html"), "--quiet"])
+    assert isinstance(ran.exception, OSError)
+
+
+def _run(*args: str) -> Result:
+    ran = CliRunner().invoke(demo, args, catch_exceptions=False)
+    assert ran.exit_code == 0
+    return ran
