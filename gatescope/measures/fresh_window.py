@@ -1,0 +1,177 @@
+"""What training would feel if it saw only the last W steps: the loss and the gradient for each window length.
+
+    for each W: run on x_{T−W+1} … x_T from the model's own start, same end, same target
+                loss L_W,   |dL_W/dθ|,   log |dL_W/ds_0| of each sequence
+
+Norms are L2. This is what changes with the window one trains on; it cannot show vanishing, because the norm of a
+parameter's gradient is ruled by the last few steps and goes flat, not down, where the steps before them are lost.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..layers import layer_of_cell, stack_of
+from ..recording.recorder import Recorder
+from ..recording.watch import recurrent_modules, unwrapped
+
+if TYPE_CHECKING:
+    import pandas
+
+ALL = "all recurrent layers"
+"""The key under which the parameters of every recurrent layer are taken together."""
+
+
+@dataclass(frozen=True, eq=False)
+class FreshWindow:
+    """The loss and the gradient for each window length, paired at their common end."""
+
+    measure: ClassVar[str] = "fresh_window"
+
+    windows: Int[np.ndarray, "window"]
+    """Lengths in steps, ascending."""
+    loss: Float[np.ndarray, "window"]
+    loss_name: str
+    parameters: Mapping[str, Float[np.ndarray, "window"]]
+    """The norm of dL/dθ over the trainable parameters of each layer, and of all of them together (`ALL`)."""
+    initial: Mapping[str, Float[np.ndarray, "window sequence"]]
+    """By layer, the log norm of dL/d(state before the window) in nats; -inf where it is exactly zero."""
+    how: str = "one run of the whole model for each window, on its input cut at the right end"
+
+    @property
+    def n(self) -> int:
+        """The number of sequences."""
+        return len(next(iter(self.initial.values()))[0])
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row a number: layer, measure, quantity, window, sequence (missing where it is of all), value, unit."""
+        import pandas
+
+        columns = ("layer", "quantity", "window", "sequence", "value", "unit")
+        rows: list[tuple[str, str, int, int | None, float, str]] = []
+        for k, window in enumerate(self.windows.tolist()):
+            rows.append((ALL, "loss", window, None, self.loss[k], "loss"))
+            rows += [
+                (at, "parameters", window, None, norms[k], "loss / parameter") for at, norms in self.parameters.items()
+            ]
+            rows += [
+                (at, "initial state", window, sequence, value, "nats")
+                for at, log_norms in self.initial.items()
+                for sequence, value in enumerate(log_norms[k].tolist())
+            ]
+        frame = pandas.DataFrame.from_records(rows, columns=columns).astype({"sequence": "Int64"})
+        frame.insert(1, "measure", self.measure)
+        return frame
+
+
+def fresh_window(
+    model: nn.Module,
+    x: Tensor,
+    y: Any,
+    loss: Callable[[Any, Any], Tensor],
+    windows: Sequence[int],
+    *,
+    time_dim: int = 1,
+) -> FreshWindow:
+    """Runs `model` on the last W steps of `x` for each W of `windows`; measures `loss(model(x), y)` and its gradient.
+
+    The loss is to be a scalar that is read at the end of the window, where all windows meet. The model runs in the mode
+    in which it is; no `.grad` is touched. A window that is named twice counts once.
+
+    Raises:
+        InputError: a window that `x` does not have; a loss that is no scalar or depends on no recurrent layer; a model
+            whose recurrent parameters are all frozen.
+    """
+    chosen = sorted(set(windows))
+    steps = x.shape[time_dim]
+    if not chosen or chosen[0] < 1 or chosen[-1] > steps:
+        raise InputError(f"The windows {list(windows)} were asked of {steps} steps; choose some from 1 to {steps}.")
+    layers = _trainable_parameters(model)
+    runs = [_run(model, x.detach().narrow(time_dim, steps - window, window), y, loss, layers) for window in chosen]
+    return FreshWindow(
+        windows=np.array(chosen),
+        loss=np.array([run.loss for run in runs]),
+        loss_name=getattr(loss, "__name__", type(loss).__name__),
+        parameters=MappingProxyType(
+            {name: np.array([run.parameters[name] for run in runs]) for name in runs[0].parameters}
+        ),
+        initial=MappingProxyType({name: np.stack([run.initial[name] for run in runs]) for name in runs[0].initial}),
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    loss: float
+    parameters: dict[str, float]
+    initial: dict[str, np.ndarray]
+
+
+def _run(
+    model: nn.Module,
+    x: Tensor,
+    y: Any,
+    loss: Callable[[Any, Any], Any],
+    layers: Mapping[str, list[Tensor]],
+) -> _Run:
+    flat = [parameter for parameters in layers.values() for parameter in parameters]
+    with torch.enable_grad(), _backward_in_eval_mode(model), Recorder(model) as rec:
+        value = loss(model(x), y)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            seen = (
+                f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            )
+            raise InputError(f"The loss returned {seen}, and a tensor of one number is wanted; take its mean or sum.")
+        gradients = torch.autograd.grad(value, flat, allow_unused=True) if value.requires_grad else [None] * len(flat)
+        adjoints = rec.adjoints
+    if not adjoints:
+        raise InputError(
+            f"The loss of {type(model).__name__} depends on no recurrent layer, so no gradient comes there; give a "
+            "loss of the model's output, not detached from it."
+        )
+    felt = iter(gradients)
+    squares = {name: sum(map(_square, (next(felt) for _ in parameters))) for name, parameters in layers.items()}
+    return _Run(
+        loss=float(value.detach()),
+        parameters={name: square**0.5 for name, square in (squares | {ALL: sum(squares.values())}).items()},
+        initial={name: adjoint.log_norm_initial("pair").cpu().numpy() for name, adjoint in adjoints.items()},
+    )
+
+
+def _backward_in_eval_mode(model: nn.Module) -> AbstractContextManager[None]:
+    """CuDNN has no backward for a recurrent module in eval mode; torch's own kernels have."""
+    if all(module.training for module in model.modules()):
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=False)
+
+
+def _trainable_parameters(model: nn.Module) -> dict[str, list[Tensor]]:
+    """The parameters of each recurrent layer that are trainable, themselves and not copies of them."""
+
+    def itself(weight: Tensor) -> Tensor:
+        return weight
+
+    layers = []
+    for found in recurrent_modules(unwrapped(model), {}).values():
+        if isinstance(found.module, nn.RNNBase):
+            layers += [layer for depth in stack_of(found.module, found.path, snapshot=itself) for layer in depth]
+        else:
+            layers.append(layer_of_cell(found.module, found.path, snapshot=itself))
+    named = {layer.name: [weight for weight in layer.weights.values() if weight.requires_grad] for layer in layers}
+    if not any(named.values()):
+        raise InputError(
+            f"Every recurrent parameter of {type(model).__name__} is frozen (requires_grad=False), so none has a "
+            "gradient; give a copy in which they are trainable."
+        )
+    return named
+
+
+def _square(gradient: Tensor | None) -> float:
+    return 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) ** 2
