@@ -1,29 +1,46 @@
 """`gatescope demo`: findings and the path on stdout, progress on stderr, one page."""
 
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gatescope.cli.demo import demo
 from gatescope.research import demo as demo_module
-from gatescope.research.demo import Settings, run_demo
+from gatescope.research.demo import Demo, Settings, run_demo
 
-SMALL = {"sequences": 300, "hidden_size": 4, "epochs": 2, "ahead": 10, "shown": 2}
+
+@pytest.fixture(scope="module")
+def measured() -> Demo:
+    return run_demo(settings=Settings(sequences=300, hidden_size=4, epochs=2, ahead=10, shown=2))
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_module, "Settings", partial(Settings, **SMALL))
+def asked(monkeypatch: pytest.MonkeyPatch, measured: Demo) -> list[Settings]:
+    """What the command asks of the demo, which answers at once."""
+    asked = []
+
+    def answer(progress: Any, *, settings: Settings) -> Demo:
+        asked.append(settings)
+        progress("training the LSTM", 1, 2)
+        return measured
+
+    monkeypatch.setattr(demo_module, "run_demo", answer)
+    return asked
 
 
-def test_it_prints_what_was_found_and_where_the_page_is(tmp_path: Path) -> None:
-    ran = _run("--out", str(tmp_path / "new" / "page.html"), "--seed", "3")
-    *findings, path = ran.stdout.splitlines()
-    assert findings == list(run_demo(settings=Settings(**SMALL, seed=3)).findings)
+def test_it_prints_what_was_found_and_where_the_page_is(tmp_path: Path, measured: Demo) -> None:
+    *findings, path = _run("--out", str(tmp_path / "new" / "page.html")).stdout.splitlines()
+    assert findings == list(measured.findings)
     assert path == str(tmp_path / "new" / "page.html")
     assert Path(path).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_classic_example_is_run_with_the_seed_that_is_given(tmp_path: Path, asked: list[Settings]) -> None:
+    _run("--out", str(tmp_path / "page.html"), "--seed", "3")
+    _run("--out", str(tmp_path / "page.html"))
+    assert asked == [Settings(seed=3), Settings()]
 
 
 def test_quiet_says_nothing_on_stderr(tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""`gatescope demo`: train small networks on a sine wave, look inside them, write what was found as one page."""
+
+from pathlib import Path
+
+import rich_click as click
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("reports/demo.html"),
+    show_default=True,
+    help="Where the page is written.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the first weights.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def demo(*, out: Path, seed: int, quiet: bool) -> None:
+    """Train an LSTM, a GRU and a tanh RNN on a sine wave, record every gate, and write a page about them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..cleaning import clean
+    from ..report.html import write_html
+    from ..research.demo import Settings, run_demo
+    from ..research.demo_report import demo_report
+
+    out.parent.mkdir(parents=True, exist_ok=True)  # or say now, not after the training, that it cannot be
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task("training")
+
+        def told(what: str, done: int, of: int) -> None:
+            bar.update(task, description=what, completed=done, total=of)
+
+        measured = run_demo(told, settings=Settings(seed=seed))
+        bar.update(task, description="writing the page")
+        write_html(demo_report(measured), out)
+    for finding in measured.findings:
+        click.echo(clean(finding))
+    click.echo(clean(str(out)))

@@ -1,0 +1,1 @@
+"""Experiments with recurrent networks: training them, recording them, saying what was found."""
