@@ -25,7 +25,7 @@ MEANING = {
 }
 """What each name means, on every floor."""
 
-_RANGE = dict.fromkeys("ifozr", [0.0, 1.0]) | dict.fromkeys("gn", [-1.0, 1.0])
+_RANGE = dict.fromkeys("ifozr", (0.0, 1.0)) | dict.fromkeys("gn", (-1.0, 1.0))
 
 
 def dataset(
@@ -82,7 +82,7 @@ def frame(
 def attributes(name: str) -> dict[str, Any]:
     """The meaning, the unit and the range of a gate or state."""
     about: dict[str, Any] = {"long_name": MEANING.get(name, name), "units": "1"}
-    return about | ({"valid_range": _RANGE[name]} if name in _RANGE else {})
+    return about | ({"valid_range": list(_RANGE[name])} if name in _RANGE else {})
 
 
 def _with_nan(values: Tensor, valid: Tensor) -> "np.ndarray[Any, np.dtype[np.floating[Any]]]":

@@ -55,7 +55,7 @@ class RecurrentLayer:
         h: Float[Tensor, "*time sequence unit"],
         out: Float[Tensor, "*time sequence row"] | None = None,
     ) -> Affine:
-        """The two terms that a step reads, `W_ih x + b_ih` and `W_hh h + b_hh`; the first in `out`, if that is given."""
+        """The two terms that a step reads, `W_ih x + b_ih` and `W_hh h + b_hh`; the first in `out` if it is given."""
         w = self.weights
         hidden = nn.functional.linear(h, w["weight_hh"], w.get("bias_hh"))
         if out is None:

@@ -118,8 +118,8 @@ class Trace:
         gates = f"gates {' '.join(self.layer.cell.gates)}" if self.layer.cell.gates else "no gates"
         return (
             f"Trace({self.name}: {self.layer.cell.kind}, {self.layer.direction}; {steps} steps x {sequences} "
-            f"sequences, {features} features -> {self.layer.hidden_size} units; {gates}, states {' '.join(self.states)}; "
-            f"{self.method}, residual {self.residual:.1e})"
+            f"sequences, {features} features -> {self.layer.hidden_size} units; {gates}, "
+            f"states {' '.join(self.states)}; {self.method}, residual {self.residual:.1e})"
         )
 
 
@@ -195,7 +195,7 @@ class Adjoint:
         return _log_norm(self.normalised_initial[name]) + self.log_scale_initial
 
     def to_xarray(self) -> "xarray.Dataset":
-        """The total, state and pre-activation adjoints and the log norms, by names such as `total_c`; NaN after the end."""
+        """The total, state and pre-activation adjoints and log norms, by names such as `total_c`; NaN after the end."""
         from .labelled import MEANING, dataset
 
         quantities, about, last = self._log_norms, {}, {}

@@ -74,7 +74,8 @@ def test_the_log_norm_is_the_logarithm_of_the_norm(rec: gs.Recorder) -> None:
 def test_one_line_tells_the_shapes_the_cell_and_the_residual(rec: gs.Recorder) -> None:
     trace = rec.traces["encoder.l0"]
     assert repr(trace).startswith(
-        "Trace(encoder.l0: lstm, forward; 6 steps x 3 sequences, 3 features -> 4 units; gates i f g o, states h c; replay"
+        "Trace(encoder.l0: lstm, forward; 6 steps x 3 sequences, 3 features -> 4 units; gates i f g o, "
+        "states h c; replay"
     )
     assert f"residual {trace.residual:.1e}" in repr(trace)
     assert repr(rec.adjoints["encoder.l0"]) == (

@@ -8,6 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+
+import gatescope as gs
+from gatescope.dynamics.scaled import Scaled, unit_scale
 from oracles import (
     ClosedForm,
     affine_adjoints,
@@ -20,10 +24,6 @@ from oracles import (
     plain_loop_adjoints,
     step_contributions,
 )
-from torch import nn
-
-import gatescope as gs
-from gatescope.dynamics.scaled import Scaled, unit_scale
 
 CLOSED_FORMS: list[Callable[[], ClosedForm]] = [
     *(lambda rho=rho: permutation_rnn(rho) for rho in (0.5, 0.9, 1.0, 1.1)),
@@ -88,7 +88,7 @@ def test_a_loop_over_a_cell_is_followed_below_what_float32_can_carry() -> None:
 def test_a_stack_hands_its_scale_down_so_that_a_lower_layer_does_not_lose_it_either(
     gain: float, dtype: torch.dtype
 ) -> None:
-    """Both layers of a linear stack (relu, all positive) shrink or grow by `gain` a step; float64 has it in closed form."""
+    """Both layers of a linear stack (relu, all positive) shrink or grow by `gain` a step, so the sum is known."""
     module = nn.RNN(2, 2, num_layers=2, nonlinearity="relu", dtype=dtype)
     with torch.no_grad():
         for name, weight in module.named_parameters():

@@ -20,7 +20,6 @@ FLOORS = [
     ["trace"],
     ["kernels"],
     ["nonfinite"],
-    ["labelled"],
     ["initialisations"],
     ["dynamics"],
     ["recording", "checkpoints", "data"],
@@ -39,7 +38,6 @@ FLOORS = [
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 
 EXCEPTIONS = {
-    ("trace", "labelled"): "to_xarray() and to_frame() load xarray and pandas when they are called",
     ("analysis", "report"): "Analysis.report() and _repr_html_ draw themselves, importing inside the method",
 }
 """Imports that go up, each allowed inside a function only."""

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import textbook, true_adjoints
 from torch import Tensor, nn
 
 import gatescope as gs
+from oracles import textbook, true_adjoints
 
 CELLS = {
     "rnn-tanh": lambda **o: nn.RNNCell(3, 4, **o),

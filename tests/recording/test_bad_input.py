@@ -120,7 +120,7 @@ def poisoned(step: int, value: float) -> torch.Tensor:
 @pytest.mark.parametrize(("bidirectional", "name"), [(False, "encoder.l0"), (True, "encoder.l0")])
 def test_a_number_that_is_not_finite_is_recorded_and_its_place_named(
     value: float, bidirectional: bool, name: str
-) -> None:  # noqa: FBT001
+) -> None:
     model = Model(num_layers=2, bidirectional=bidirectional)
     with gs.Recorder(model) as rec:
         model(poisoned(2, value))

@@ -66,7 +66,7 @@ def everything_set_on(model: nn.Module) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_nothing_is_set_on_the_model_before_within_or_after_the_block(fails: bool) -> None:  # noqa: FBT001
+def test_nothing_is_set_on_the_model_before_within_or_after_the_block(fails: bool) -> None:
     model = Model().eval()
     before = everything_set_on(model)
 

@@ -17,7 +17,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 @pytest.mark.parametrize("training", [True, False])
-def test_with_and_without_gradients_in_training_and_evaluation(kind: str, mode: Any, training: bool) -> None:  # noqa: FBT001
+def test_with_and_without_gradients_in_training_and_evaluation(kind: str, mode: Any, training: bool) -> None:
     module = KINDS[kind](3, 4, num_layers=2).train(training)
     x = torch.randn(5, 2, 3)
     with mode(), gs.Recorder(module) as rec:
@@ -96,7 +96,7 @@ class Compiled(nn.Module):
 
 @pytest.mark.filterwarnings("error:.*global hooks.*")
 @pytest.mark.parametrize("warm", [True, False])
-def test_a_compiled_model_is_recorded_and_is_compiled_again_afterwards(warm: bool) -> None:  # noqa: FBT001
+def test_a_compiled_model_is_recorded_and_is_compiled_again_afterwards(warm: bool) -> None:
     model = Compiled()
     compiled = torch.compile(model, backend="eager")
     x = torch.randn(2, 6, 3)
@@ -118,7 +118,7 @@ def test_active_dropout_between_layers_is_seen_mask_and_all(
     bidirectional: bool,
     packed: bool,
     dropout: Any,
-    batch_first: bool,  # noqa: FBT001
+    batch_first: bool,
 ) -> None:
     options = {"num_layers": 3, "dropout": 0.4, "bidirectional": bidirectional, "batch_first": batch_first}
     module = KINDS[kind](3, 4, **options).double()

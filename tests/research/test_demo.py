@@ -135,9 +135,8 @@ def test_progress_counts_the_epochs_of_all_networks(demo: Demo, told: list[tuple
 
 
 def test_the_same_settings_give_the_same_numbers_and_leave_torch_alone(demo: Demo) -> None:
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    state = torch.get_rng_state()
     again = run_demo(settings=SMALL)
-    assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
     assert again.findings == demo.findings
     for one, other in zip(demo.networks, again.networks, strict=True):
@@ -145,6 +144,17 @@ def test_the_same_settings_give_the_same_numbers_and_leave_torch_alone(demo: Dem
         assert np.array_equal(
             one.after.curves["rnn.l0"].log_norm["pair"], other.after.curves["rnn.l0"].log_norm["pair"]
         )
+
+
+def test_it_runs_on_one_thread_and_gives_the_others_back() -> None:
+    during = []
+    torch.set_num_threads(2)
+    try:
+        run_demo(lambda what, done, of: during.append(torch.get_num_threads()), settings=replace(SMALL, epochs=1))
+        assert during == [1] * 5
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_another_seed_gives_other_networks(demo: Demo) -> None:

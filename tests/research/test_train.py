@@ -57,6 +57,13 @@ def test_chunks_change_the_memory_and_not_the_training() -> None:
         torch.testing.assert_close(parameter, other, rtol=1e-4, atol=1e-5)
 
 
+def test_each_batch_is_a_step() -> None:
+    network = model()
+    in_batches = train(network, task(), epochs=2, batch_size=16)
+    assert network.largest == 16
+    assert in_batches[-1] < train(model(), task(), epochs=2)[-1]  # four times the steps
+
+
 def test_the_loss_of_an_epoch_is_the_mean_over_its_sequences_whatever_the_batches() -> None:
     """With a learning rate of zero nothing changes, and a last batch of 2 of 50 must not weigh as much as one of 16."""
     data, frozen = task(), model()

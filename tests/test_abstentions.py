@@ -1,0 +1,132 @@
+"""When a verdict abstains: not finite, no signal, cut or too little, in this order, and it says which."""
+
+import numpy as np
+import pytest
+
+from gatescope.verdicts import Level, horizons, judge, judge_attenuation, judge_exploding
+from lag_curves import curve, straight
+
+
+def test_what_is_not_finite_comes_first() -> None:
+    y = np.full((3, 6), -np.inf)  # too few of everything, and no signal
+    y[1, 4] = np.nan
+    verdict = judge_attenuation(curve(y), 5)
+    assert verdict.level is Level.NON_FINITE
+    assert "in 1 of 3 sequences, first at lag 4" in verdict.because
+
+
+def test_an_infinite_gradient_is_not_finite() -> None:
+    y = straight(0.0)
+    y[7, 90:] = np.inf
+    assert judge_exploding(curve(y)).level is Level.NON_FINITE
+
+
+def test_a_lag_that_a_sequence_does_not_have_is_not_an_infinity() -> None:
+    assert judge_attenuation(curve(straight(-0.1), [100] * 31 + [40]), 90).level is Level.VANISHING
+
+
+def test_a_loss_that_sends_nothing_is_no_signal_before_it_is_cut_or_too_little() -> None:
+    y = np.full((3, 6), -np.inf)
+    verdict = judge_attenuation(curve(y), 5)
+    assert verdict.level is Level.NO_SIGNAL
+    assert "exactly zero at lag 0 in all 3 sequences" in verdict.because
+
+
+def test_sequences_without_signal_are_left_out_and_counted() -> None:
+    y = straight(-0.1)
+    y[:5] = -np.inf
+    verdict = judge_attenuation(curve(y), 90)
+    assert verdict.level is Level.VANISHING
+    assert "over 27 sequences" in verdict.because
+    assert "5 of 32 sequences without a gradient left out" in verdict.because
+
+
+def test_exact_zeros_are_a_cut_and_not_vanishing_before_they_are_too_little() -> None:
+    y = straight(-0.1, sequences=3)
+    y[:, 37:] = -np.inf
+    y[1, 36] = -np.inf
+    verdict = judge_attenuation(curve(y), 90)
+    assert verdict.level is Level.CUT
+    assert verdict.claim == (
+        "From 36 steps back on no gradient arrives at all: it is cut there, which is not vanishing."
+    )
+    assert "exactly zero in 3 of 3 sequences" in verdict.because
+
+
+def test_one_cut_sequence_is_enough_to_abstain_because_its_logarithm_has_no_mean() -> None:
+    y = straight(-0.1)
+    y[3, 50:] = -np.inf
+    verdict = judge_attenuation(curve(y), 90)
+    assert verdict.level is Level.CUT
+    assert "in 1 of 32 sequences" in verdict.because
+
+
+def test_a_cut_beyond_the_lag_does_not_matter_at_the_lag_and_is_mentioned() -> None:
+    y = straight(-0.1)
+    y[:4, 50:] = -np.inf
+    verdict = judge_attenuation(curve(y), 49)
+    assert verdict.level is Level.VANISHING
+    assert "4 of 32 sequences are cut later, from 50 steps back on" in verdict.because
+    exploding = judge_exploding(curve(y))
+    assert exploding.level is Level.NOT_EXPLODING
+    assert "49 steps back" in exploding.claim
+
+
+def test_a_cut_before_the_tenth_lag_leaves_nothing_to_judge() -> None:
+    y = straight(-0.1)
+    y[:, 9:] = -np.inf
+    assert judge(curve(y))[0].level is Level.CUT
+    assert judge(curve(y), 50) == (judge_attenuation(curve(y), 50),)
+    assert horizons(curve(y)) == ()
+
+
+def test_a_gradient_that_is_zero_at_one_lag_and_comes_back_is_not_cut() -> None:
+    """In a stack a lower layer may hear of an earlier step through the layer above it alone."""
+    y = straight(-0.1)
+    y[:, 50] = -np.inf
+    verdict = judge_attenuation(curve(y), 90)
+    assert verdict.level is Level.VANISHING
+    assert "rate" not in verdict.because
+    assert horizons(curve(y))[2].longest == 49
+    y[:, 5] = -np.inf
+    assert horizons(curve(y)) == ()
+
+
+@pytest.mark.parametrize(
+    ("sequences", "lags", "lag", "words"),
+    [
+        (7, 100, 50, "7 of 7 sequences reach so far back"),
+        (32, 9, 5, "the longest has 9 steps"),
+        (32, 60, 100, "0 of 32 sequences reach so far back, the longest has 60 steps"),
+    ],
+)
+def test_too_little_data_is_said_to_be_too_little(sequences: int, lags: int, lag: int, words: str) -> None:
+    verdict = judge_attenuation(curve(straight(-0.1, lags=lags, sequences=sequences)), lag)
+    assert verdict.level is Level.INSUFFICIENT
+    assert words in verdict.because
+    assert "8 sequences with 10 lags are needed" in verdict.because
+
+
+def test_eight_sequences_and_ten_lags_are_enough() -> None:
+    assert not judge_attenuation(curve(straight(-0.1, lags=10, sequences=8)), 10).level.abstains
+
+
+def test_a_lag_that_few_sequences_reach_is_too_little_though_there_are_many() -> None:
+    verdict = judge_attenuation(curve(straight(-0.1), [100] * 7 + [60] * 25), 80)
+    assert verdict.level is Level.INSUFFICIENT
+    assert "7 of 32 sequences reach so far back, the longest has 100 steps" in verdict.because
+
+
+def test_exploding_is_judged_where_enough_sequences_reach() -> None:
+    verdict = judge_exploding(curve(straight(0.1), [100] * 7 + [60] * 25))
+    assert verdict.level is Level.EXPLODING
+    assert "59 steps back" in verdict.claim
+
+
+def test_what_abstains_says_so() -> None:
+    assert {level for level in Level if level.abstains} == {
+        Level.NON_FINITE,
+        Level.NO_SIGNAL,
+        Level.CUT,
+        Level.INSUFFICIENT,
+    }
