@@ -5,10 +5,8 @@ import numpy as np
 from .draw_panel import colour_of, draw_names, draw_panel, length_of, padded, short_name
 from .palette import Theme
 from .plot import Curve, Curves, Panel
-from .sheet import Sheet
+from .sheet import ROOMY, Sheet
 
-_ROOMY = 500
-"""From this width on, in CSS pixels, panels stand as on a wide page."""
 _LINE = 15.0
 """The height of a line of small text."""
 
@@ -18,7 +16,7 @@ def curves_on_a_sheet(plot: Curves, theme: Theme, width: int) -> Sheet:
 
     Curves are named at their ends; where that would take too much of a panel, in a line above all of them.
     """
-    columns = min(plot.columns[width < _ROOMY], len(plot.panels))
+    columns = min(plot.columns[width < ROOMY], len(plot.panels))
     rows = -(-len(plot.panels) // columns)
     at_ends = _room_for_names(plot.panels) < 0.25 * width / columns
     legend = [] if at_ends else _legend(plot.panels, width)

@@ -6,17 +6,14 @@ from matplotlib.ticker import MaxNLocator
 from .numbers import number
 from .palette import Theme
 from .plot import Map, Maps
-from .sheet import Sheet
-
-_ROOMY = 500
-"""From this width on, in CSS pixels, three maps may stand side by side, else two."""
+from .sheet import ROOMY, Sheet
 
 
 def maps_on_a_sheet(plot: Maps, theme: Theme, width: int) -> Sheet:
     """Each map under its name and its own colour scale."""
-    columns = min(len(plot.maps), 3 if width >= _ROOMY and len(plot.maps) != 4 else 2)
+    columns = min(len(plot.maps), 3 if width >= ROOMY and len(plot.maps) != 4 else 2)
     rows = -(-len(plot.maps) // columns)
-    left, gap = 22.0, 22.0 if width >= _ROOMY else 14.0
+    left, gap = 22.0, 22.0 if width >= ROOMY else 14.0
     each = min((width - left - (columns - 1) * gap) / columns, 360.0)
     head, tall, foot = 42.0, float(np.clip(0.6 * each, 90, 160)), 14.0
     strip = 44.0 if plot.below else 2.0

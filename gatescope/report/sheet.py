@@ -25,6 +25,9 @@ class Picture:
     height: int
 
 
+ROOMY = 500
+"""From this width on, in CSS pixels, things stand side by side as on a wide page."""
+
 _SVG = "http://www.w3.org/2000/svg"
 _GROUPS = {
     "figure",

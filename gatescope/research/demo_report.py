@@ -24,7 +24,7 @@ from .demo import LOSS, PLAIN, Demo, Network
 FIRST = "LSTM"
 """The network that the page speaks of first."""
 SHOWN = ("LSTM", "LSTM, chrono", "GRU", "tanh RNN")
-"""The networks whose gates are drawn."""
+"""The networks whose gates are drawn, in this order."""
 
 
 def demo_report(demo: Demo) -> Report:
@@ -42,7 +42,7 @@ def demo_report(demo: Demo) -> Report:
             _lags(demo, plain, colours, key="lag-curve", title="The gradient over lag"),
             _lags(demo, lstms, colours, key="initialisation", title="What the gates can do"),
             _windows(plain, colours),
-            _gates(demo, {name: one for name, one in networks.items() if name in SHOWN}),
+            _gates(demo, {name: networks[name] for name in SHOWN if name in networks}),
         ),
         provenance=_provenance(demo),
     )
@@ -50,23 +50,18 @@ def demo_report(demo: Demo) -> Report:
 
 def _summary(demo: Demo, networks: Mapping[str, Network]) -> str:
     settings = demo.settings
-    lag = settings.window - 1
     kept = [f"{number_from_log(_top(one).value.mean)} ({name})" for name, one in networks.items()]
     return (
         f"Networks of {settings.hidden_size} units in {settings.layers} layers learn to continue a sine wave from a "
-        f"window of {settings.window} steps, for which they need to look {_steps(demo.task.needed_lag)} back from the "
-        f"last. Of the last step's gradient, so much arrives {_steps(lag)} back in the top layer after training: "
-        f"{listed(kept)}."
+        f"window of {settings.window} steps. The task needs nothing further back than lag {demo.task.needed_lag}. At "
+        f"lag {settings.window - 1}, the first step of the window, this much of the last step's gradient is left after "
+        f"training, in the top layer: {listed(kept)}."
     )
 
 
 def _top(network: Network) -> Attenuation:
     """Over the whole window, in the layer that the loss reads."""
     return [*network.after.attenuations.values()][-1]
-
-
-def _steps(lag: int) -> str:
-    return f"{lag} step{'' if lag == 1 else 's'}"
 
 
 def _found(demo: Demo, networks: Mapping[str, Network]) -> Section:

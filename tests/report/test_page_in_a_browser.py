@@ -1,6 +1,7 @@
 """The page as a reader meets it, in a browser, from a file: silent, safe, in both themes, without scripts too."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from jinja2 import Environment, PackageLoader
 from gatescope.report import html as html_module
 from gatescope.report.html import render_html
 from gatescope.report.section import Report
-from report.examples import HOSTILE, report_of
+from gatescope.report.sections import lag_curve_section
+from report.examples import HOSTILE, SECTION_EXAMPLES, report_of
 
 pytestmark = pytest.mark.browser
 
@@ -99,9 +101,15 @@ def test_print_shows_the_light_pictures_and_unfolds_everything(visit: Visit, pag
         assert not seen.page.eval_on_selector_all("details", "found => found.every(one => one.open)")
 
 
+@pytest.fixture(scope="module")
+def wide_page(report: Report) -> str:
+    """With a table that is wider than a telephone."""
+    return render_html(replace(report, sections=(SECTION_EXAMPLES[lag_curve_section]("LSTM"),)))
+
+
 @pytest.mark.parametrize("width", [320, 768, 1600])
-def test_nothing_sticks_out_sideways(visit: Visit, page: str, width: int) -> None:
-    with visit(page, viewport={"width": width, "height": 800}) as seen:
+def test_nothing_sticks_out_sideways(visit: Visit, wide_page: str, width: int) -> None:
+    with visit(wide_page, viewport={"width": width, "height": 800}) as seen:
         seen.page.eval_on_selector_all("details", "found => found.forEach(one => { one.open = true })")
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -10,7 +10,7 @@ from gatescope.report.section import Report
 from gatescope.research.demo import Demo, Settings, run_demo
 from gatescope.research.demo_report import demo_report
 
-SMALL = Settings(sequences=300, hidden_size=6, epochs=3, ahead=10, shown=2)
+SMALL = Settings(sequences=300, hidden_size=6, epochs=5, lr=0.05, ahead=10, shown=2)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import InputError
 from ...measures.intervals import Interval
 from ...measures.lag_curve import LagCurve
 from ...verdicts import RESOLUTION, attenuation
@@ -28,6 +29,12 @@ def lag_curve_section(
     title: str = "The gradient over lag",
 ) -> Section:
     """One panel a moment (`"after training"`), one curve a network; the lead speaks of the last panel at `lag`."""
+    spoken_of = next(iter([*moments.values()][-1].values()))
+    longest = _lags(spoken_of)[-1]
+    if not 0 <= lag <= longest:
+        raise InputError(
+            f"The lead is to speak of lag {lag}, and its curve has the lags 0 to {longest}; choose one of these."
+        )
     names = dict.fromkeys(name for curves in moments.values() for name in curves)
     colours = colours or {name: place for place, name in enumerate(names)}
     panels = tuple(
@@ -101,19 +108,25 @@ def _lead(moments: Mapping[str, Mapping[str, LagCurve]], lag: int, quantity: str
     moment, curves = [*moments.items()][-1]
     (first, curve), *others = curves.items()
     at = _at(curve, lag, quantity)
-    rest = [f"{number_from_log(_at(other, lag, quantity).mean)} ({shortened(name)})" for name, other in others]
+    sequences = f"{at.n} sequence{'' if at.n == 1 else 's'}"
+    known = math.isfinite(at.low) and math.isfinite(at.high)
+    interval = f"95 % CI {number_from_log(at.low)} to {number_from_log(at.high)} over " if known else ""
+    rest = listed(_said(dict(others), lag, quantity))
     return (
         f"{_capital(shortened(moment))}, {_steps(lag)} back, {number_from_log(at.mean)} of the last step's gradient is "
-        f"left ({shortened(first)}; 95 % CI {number_from_log(at.low)} to {number_from_log(at.high)} over {at.n} "
-        f"sequences){', ' + listed(rest) if rest else ''}."
+        f"left ({shortened(first)}; {interval}{sequences}){', ' + rest if rest else ''}."
     )
 
 
+def _said(curves: Mapping[str, LagCurve], lag: int, quantity: str) -> list[str]:
+    reaching = {name: curve for name, curve in curves.items() if lag <= _lags(curve)[-1]}
+    return [f"{number_from_log(_at(one, lag, quantity).mean)} ({shortened(name)})" for name, one in reaching.items()]
+
+
 def _heard(moment: str, curves: Mapping[str, LagCurve], lag: int, quantity: str) -> str:
-    ends = [f"{number_from_log(_at(curve, lag, quantity).mean)} ({shortened(name)})" for name, curve in curves.items()]
     return (
-        f"{_capital(shortened(moment))}: curves on a logarithmic axis, at lag 0 all at 1, standing at {listed(ends)} "
-        f"at lag {lag}."
+        f"{_capital(shortened(moment))}: curves on a logarithmic axis, at lag 0 all at 1, standing at "
+        f"{listed(_said(curves, lag, quantity))} at lag {lag}."
     )
 
 

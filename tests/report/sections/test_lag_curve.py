@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatescope.errors import InputError
 from gatescope.report.figures import draw
 from gatescope.report.palette import LIGHT
 from gatescope.report.plot import Curves
@@ -40,6 +41,17 @@ def test_one_sequence_has_a_curve_and_no_band() -> None:
     assert draw(_plot(section), LIGHT).data
 
 
+def test_a_lead_says_no_interval_where_there_is_none() -> None:
+    lead = lag_curve_section({"now": {"LSTM": lag_curve_of(sequences=1)}}, lag=10).lead
+    assert lead.endswith("left (LSTM; 1 sequence).")
+
+
+def test_a_lag_that_the_curve_does_not_have_is_refused() -> None:
+    for lag in (-1, 21):
+        with pytest.raises(InputError, match=f"lag {lag}, and its curve has the lags 0 to 20; choose"):
+            lag_curve_section({"now": {"LSTM": lag_curve_of()}}, lag=lag)
+
+
 def test_a_gradient_too_small_for_a_float_is_written_out() -> None:
     section = lag_curve_section({"now": {"RNN": lag_curve_of(rate=-100)}}, lag=19)
     assert "× 10⁻⁸²⁶" in section.lead
@@ -53,6 +65,11 @@ def test_an_exact_zero_is_said_as_one() -> None:
     assert "15 steps back, 0 of the last step's gradient" in section.lead
     assert "exactly zero" in section.figures[0].caption
     assert "exactly zero" not in lag_curve_section({"now": {"RNN": curve}}, lag=15).figures[0].caption
+
+
+def test_the_lead_leaves_out_a_network_whose_sequences_are_too_short() -> None:
+    section = lag_curve_section({"now": {"LSTM": lag_curve_of(), "GRU": lag_curve_of(lags=5)}}, lag=10)
+    assert "GRU" not in section.lead + section.figures[0].alt
 
 
 def test_what_the_task_needs_and_what_number_formats_resolve_is_drawn() -> None:
@@ -85,6 +102,7 @@ def test_sequences_of_different_length_count_where_they_have_the_lag() -> None:
 
 def test_a_lag_that_one_network_does_not_have_is_a_dash_in_the_table() -> None:
     section = lag_curve_section({"now": {"LSTM": lag_curve_of(), "GRU": lag_curve_of(lags=5)}}, lag=5)
+    assert section.lead.count("(GRU)") == 1
     assert section.tables[0].rows[1][section.tables[0].columns.index("lag 10")] is None
 
 
