@@ -65,7 +65,7 @@ def frame(
     time, sequence = (part.numpy() for part in running.nonzero(as_tuple=True))
     parts = []
     for name, values in quantities.items():
-        rows = values.detach().cpu()[running].numpy()
+        rows = _numbers(values)[running.numpy()]
         units = rows.shape[1] if rows.ndim > 1 else 1
         columns: dict[str, Any] = {
             **facts,
@@ -85,7 +85,16 @@ def attributes(name: str) -> dict[str, Any]:
     return about | ({"valid_range": list(_RANGE[name])} if name in _RANGE else {})
 
 
+def _numbers(values: Tensor) -> "np.ndarray[Any, np.dtype[np.floating[Any]]]":
+    """On the CPU, in at least float32: numpy has no bfloat16."""
+    values = values.detach().cpu()
+    exact: np.ndarray[Any, np.dtype[np.floating[Any]]] = (
+        values if values.element_size() > 2 else values.float()
+    ).numpy()
+    return exact
+
+
 def _with_nan(values: Tensor, valid: Tensor) -> "np.ndarray[Any, np.dtype[np.floating[Any]]]":
-    known = values.detach().cpu().numpy().copy()
+    known = _numbers(values).copy()
     known[~valid.cpu().numpy()] = np.nan
     return known

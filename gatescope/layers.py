@@ -128,8 +128,12 @@ def layer_of_cell(
 ) -> RecurrentLayer:
     """The layer of an `nn.LSTMCell`, `nn.GRUCell`, `nn.RNNCell`, or of a user's own module of a given `cell`."""
     spec = cell or CELLS[kind_of(module) or ""]
+    if cell is None:  # by torch's names, whatever stands behind them: a parameter, a tied one, a parametrization
+        named = {name: getattr(module, name, None) for name in _TORCH_NAMES}
+    else:
+        named = {**dict(module.named_buffers()), **dict(module.named_parameters(remove_duplicate=False))}
     own_names = {own: torch_name for torch_name, own in spec.parameters.items()}
-    weights = {own_names.get(name, name): snapshot(weight) for name, weight in module.named_parameters()}
+    weights = {own_names.get(name, name): snapshot(w) for name, w in named.items() if isinstance(w, Tensor)}
     missing = {"weight_ih", "weight_hh"} - weights.keys()
     if missing:
         raise InputError(
@@ -140,7 +144,7 @@ def layer_of_cell(
     return RecurrentLayer(path or "cell", spec, weights, "forward", tuple(alias or "cell" for alias in aliases))
 
 
-_TORCH_NAMES = frozenset({"weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"})
+_TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 def _joined(path: str, suffix: str) -> str:

@@ -111,7 +111,7 @@ class Trace:
             return "feature"
         if values.shape[-1] == self.layer.hidden_size:
             return "unit"
-        return "projection" if name == "h" else "row"
+        return "projection" if name == "h" else f"{name}_row"
 
     def __repr__(self) -> str:
         steps, sequences, features = self.x.shape
@@ -206,7 +206,10 @@ class Adjoint:
         for kind, named in kinds.items():
             for name, values in named.items():
                 quantities[f"{kind}_{name}"] = values
-                about[f"{kind}_{name}"] = {"long_name": f"{kind} adjoint of the {MEANING.get(name, name)}"}
+                about[f"{kind}_{name}"] = {
+                    "long_name": f"{kind} adjoint of the {MEANING.get(name, name)}",
+                    "units": "loss",
+                }
                 last[f"{kind}_{name}"] = self.trace._last_dim(name, values)
         return dataset(quantities, self.valid, last, about, self.trace._facts)
 

@@ -8,6 +8,7 @@ and the logarithm of the scale is kept: lag 1000 is a number in float32, not a z
 Werbos 1990 (backpropagation through time); Hochreiter & Schmidhuber 1997 for the LSTM.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,8 @@ class Arriving:
     """The natural logarithm of the scale of `at_steps`; None: a scale of one."""
     at_end: Mapping[str, Float[Tensor, "sequence _"]] = field(default_factory=dict)
     """On the states after each sequence's last step: dL/dh_n, dL/dc_n."""
+    floor: float = 0.0
+    """The norm below which what autograd saw, where it saw the whole, has lost its digits."""
     whole: Kind | None = None
     """Set where `at_steps` holds the whole adjoint, recurrence included, as autograd saw it in a loop of cells: the
     `"total"` of every state, or the pair that is the `"state"`."""
@@ -56,7 +59,7 @@ def sweep(trace: Trace, arriving: Arriving) -> Adjoint:
         felt = carried
         if arrives[t]:
             here = Scaled({name: v[t] for name, v in direct.normalised.items()}, direct.log_scale[t]).renormalised()
-            felt = _seen(trace, here, carried, through, arriving.whole) if arriving.whole else carried + here
+            felt = _seen(here, carried, through, arriving) if arriving.whole else carried + here
         felt = felt.renormalised()
         back = through(felt.normalised)
         prev = {name: back.prev.get(name, zero) for name, zero in zeros.items()}
@@ -83,23 +86,24 @@ def at_input(adjoint: Adjoint) -> tuple[Float[Tensor, "time sequence feature"], 
     return torch.cat(blocks, -1) @ adjoint.layer.weights["weight_ih"], adjoint.log_scale
 
 
-_UNDERFLOW = 1e-30
-"""Below this norm, float32 has begun to lose what autograd carried; above it, what autograd saw is the truth."""
-
-
-def _seen(trace: Trace, seen: Scaled, carried: Scaled, through: Callable[[Named], Pullback], whole: Kind) -> Scaled:
+def _seen(seen: Scaled, carried: Scaled, through: Callable[[Named], Pullback], arriving: Arriving) -> Scaled:
     """What autograd saw at a state, and the recurrence alone where that had become too small for it to see."""
-    if whole == "total":
-        # The pair holds h fixed in the others: take out what reached them through h.
-        nothing = {name: torch.zeros_like(seen.normalised[name]) for name in trace.layer.cell.memory}
+    if arriving.whole == "total":
+        # The pair holds h fixed in the others: take out what reached them through h, and what is only rounding then.
+        nothing = {name: torch.zeros_like(values) for name, values in seen.normalised.items() if name != "h"}
         by_h = through({**nothing, "h": seen.normalised["h"]}).total
-        pair = {name: values - by_h[name] for name, values in seen.normalised.items() if name in nothing}
+        pair = {name: _difference(seen.normalised[name], by_h[name]) for name in nothing}
         seen = Scaled({**seen.normalised, **pair}, seen.log_scale)
-    lost = seen.log_scale < torch.tensor(_UNDERFLOW).log()
+    lost = seen.log_scale < math.log(arriving.floor)
     return Scaled(
         {name: torch.where(lost[:, None], carried.normalised[name], seen.normalised[name]) for name in seen.normalised},
         torch.where(lost, carried.log_scale, seen.log_scale),
     )
+
+
+def _difference(total: Tensor, part: Tensor) -> Tensor:
+    rest = total - part
+    return rest.where(rest.abs() > 8 * torch.finfo(rest.dtype).eps * part.abs(), 0)
 
 
 def _direct(trace: Trace, arriving: Arriving) -> Scaled:

@@ -9,6 +9,7 @@ Above the tolerance of the kernel's arithmetic, the user's own kernel is run one
 h still differs, the trace is refused. Time is worked through in blocks that fit the cache.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace as changed
 
@@ -53,9 +54,10 @@ def replay(
     x_run, h_run = (reversed_in_time(v, lengths) if turned else v for v in (x, h))
     valid = None if bool((lengths == steps).all()) else valid_steps(lengths, steps)
     rows = layer.weights["weight_ih"].shape[0]
-    place = x.new_empty(steps, sequences, rows) if cell.gates else None
+    # In the layer's own order the gates stand where their affine terms stood; turned round, each needs its own place.
+    place = x.new_empty(steps, sequences, rows) if cell.gates and not turned else None
     kept = {} if place is None else dict(zip(cell.gates, place.chunk(len(cell.gates), -1), strict=True))
-    gap = x.new_zeros(())
+    gap = 0.0
     memory, before = {name: initial[name] for name in cell.memory}, initial["h"]
     block = max(1, min(_BLOCK_BYTES // (sequences * rows * x.element_size()), steps // _BLOCKS))
     for start in range(0, steps, block):
@@ -70,12 +72,14 @@ def replay(
                 kept[name] = values.new_empty(steps, *values.shape[1:])
             if kept[name][now].data_ptr() != values.data_ptr():  # unless the cell has left it in its place
                 kept[name][now] = values
-        difference = states["h"].sub_(h_run[now])
-        gap = torch.maximum(gap, _largest(difference if valid is None else difference * valid[now, :, None]))
-    for name, values in kept.items():
-        kept[name] = zero_after_the_end(reversed_in_time(values, lengths) if turned else values, lengths)
+        gap = max(gap, _largest_gap(states["h"], h_run[now], None if valid is None else valid[now]))
+    for name in kept:
+        if turned:
+            kept[name] = reversed_in_time(kept[name], lengths)
+        if valid is not None:
+            kept[name].masked_fill_(~valid[..., None], 0)
     states = {"h": h, **{name: kept.pop(name) for name in cell.memory}}
-    residual = float(gap) / (float(_largest(h)) or 1.0)
+    residual = gap / (_largest(h) or 1.0)
     trace = Trace(layer, x, kept, states, dict(initial), lengths, residual)
     return changed(trace, residual=max(residual, _final_gap(trace, final or {})))
 
@@ -89,11 +93,24 @@ def replay_known(
     tolerance: float,
 ) -> Trace:
     """The trace of a cell all of whose states are known: one step, for all times at once."""
-    trace = Trace(layer, x, {}, dict(states), dict(initial), lengths, residual=0.0)
-    prev = trace.previous
-    gates, replayed = layer.cell.step(layer.weights, layer.affine(x, prev["h"]), prev)
-    residual = max(_relative_gap(replayed[name], values) for name, values in states.items())
-    return _accepted(changed(trace, gates=gates, residual=residual), tolerance)
+    steps, sequences = x.shape[:2]
+    kept: dict[str, Tensor] = {}
+    gaps = dict.fromkeys(states, 0.0)
+    before = dict(initial)
+    rows = layer.weights["weight_ih"].shape[0]
+    block = max(1, min(_BLOCK_BYTES // (sequences * rows * x.element_size()), steps // _BLOCKS))
+    for start in range(0, steps, block):
+        now = slice(start, min(start + block, steps))
+        prev = {name: torch.cat([before[name][None], values[now][:-1]]) for name, values in states.items()}
+        before = {name: values[now][-1] for name, values in states.items()}
+        gates, replayed = layer.cell.step(layer.weights, layer.affine(x[now], prev["h"]), prev)
+        for name, values in gates.items():
+            if name not in kept:
+                kept[name] = values.new_empty(steps, *values.shape[1:])
+            kept[name][now] = values
+        gaps = {name: max(gap, _largest_gap(replayed[name], states[name][now])) for name, gap in gaps.items()}
+    residual = max(gap / (_largest(states[name]) or 1.0) for name, gap in gaps.items())
+    return _accepted(Trace(layer, x, kept, dict(states), dict(initial), lengths, residual), tolerance)
 
 
 def proven(trace: Trace, kernel_layer: RecurrentLayer, tolerance: float, final: Mapping[str, Tensor]) -> Trace:
@@ -107,10 +124,10 @@ def _accepted(trace: Trace, tolerance: float) -> Trace:
     if trace.residual <= tolerance:
         return trace
     raise ReplayError(
-        f"{trace.name}: the weights explain its output only to {trace.residual:.1e} of its size, and "
-        f"{tolerance:.0e} is wanted, so its gates are not known; most often the module returns something else than its "
-        "kernel gives (a subclass or a hook that changes the output in place, weights changed within the forward): "
-        "record the module that runs the kernel itself, or use gatescope.RecordingLSTM, RecordingGRU or RecordingRNN."
+        f"{trace.name}: what its weights give differs from what it returned by {100 * trace.residual:.2g} % (accepted: "
+        f"{100 * tolerance:.0g} %), so its gates are not known; most often something changes the output or the state in "
+        "place (a subclass, a hook, the loop itself) or the weights within the forward: leave that out, or use "
+        "gatescope.RecordingLSTM, RecordingGRU or RecordingRNN in its place."
     )
 
 
@@ -147,11 +164,28 @@ def _final_gap(trace: Trace, final: Mapping[str, Tensor]) -> float:
 
 
 def _relative_gap(replayed: Tensor, returned: Tensor) -> float:
-    return float(_largest(replayed - returned)) / (float(_largest(returned)) or 1.0)
+    return _largest_gap(replayed, returned) / (_largest(returned) or 1.0)
 
 
-def _largest(values: Tensor) -> Tensor:
-    """The largest finite magnitude: what is not finite is reported by its place, not by the residual."""
-    low, high = values.aminmax()
-    largest = torch.maximum(0 - low, high)
-    return largest if bool(largest.isfinite()) else values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs().amax()
+def _largest_gap(replayed: Tensor, returned: Tensor, valid: Tensor | None = None) -> float:
+    """The largest difference of finite numbers; infinity where one is finite and the other is not.
+
+    Where both are not, they agree as far as anybody can tell: their place is reported, not their size.
+    """
+    if valid is not None:
+        replayed, returned = (values.masked_fill(~valid[..., None], 0) for values in (replayed, returned))
+    difference = replayed - returned
+    low, high = (float(end) for end in difference.aminmax())
+    if math.isfinite(low) and math.isfinite(high):
+        return max(-low, high, 0.0)
+    if bool((replayed.isfinite() != returned.isfinite()).any()):
+        return math.inf
+    return _largest(difference)
+
+
+def _largest(values: Tensor) -> float:
+    """The largest finite magnitude."""
+    low, high = (float(end) for end in values.aminmax())
+    if math.isfinite(low) and math.isfinite(high):
+        return max(-low, high, 0.0)
+    return float(values.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs().amax())

@@ -44,5 +44,11 @@ def arithmetic_of(output: Tensor) -> Arithmetic:
     autocast = torch.is_autocast_enabled(device) and dtype != torch.float64
     if autocast:
         dtype = torch.get_autocast_dtype(device)
-    allowed = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
-    return Arithmetic(dtype, device, autocast, tf32=device == "cuda" and dtype == torch.float32 and allowed)
+    return Arithmetic(dtype, device, autocast, tf32=device == "cuda" and dtype == torch.float32 and _tf32_allowed())
+
+
+def _tf32_allowed() -> bool:
+    try:
+        return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:  # torch's way to say that its new and its old settings for this were mixed
+        return True

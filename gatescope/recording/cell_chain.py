@@ -1,6 +1,7 @@
 """Calls of one cell that hand their state on: a loop over time that somebody wrote, kept as one trace.
 
-A chain goes on while the state that comes in is the very one that went out last; any other state begins another call.
+A chain goes on while the state that comes in is the very one that went out last, unchanged. Any other state begins
+another call, and so does the first step with a gradient after steps without: autograd is cut there.
 """
 
 import weakref
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from ..dynamics.adjoint import Arriving, sweep
 from ..dynamics.replay import replay_known
+from ..errors import ReplayError
 from ..layers import RecurrentLayer, layer_of_cell
 from ..shapes import full_lengths
-from ..trace import Adjoint, Trace
+from ..trace import Adjoint, Kind, Trace
 from .arithmetic import Arithmetic, arithmetic_of
 from .felt import Felt
 from .watch import Watched
@@ -35,62 +37,71 @@ class CellChain:
     initial: States | None
     call: int
     forward: int
-    inputs: list[Tensor] = field(default_factory=list)
-    states: list[States] = field(default_factory=list)
+    steps: int = 0
     felt: Felt = field(default_factory=Felt)
-    last: tuple[weakref.ref[Tensor], ...] = ()
     reads_its_memory: bool = False
     """Whether the cell computes h from the very tensors that it returns beside it, as a loop in Python does and a fused
     kernel does not: the gradient that autograd brings to these then includes what comes through h."""
+    _kept: list[list[Tensor]] = field(default_factory=list)
+    _last: tuple[tuple[weakref.ref[Tensor], int | None], ...] = ()
 
-    def goes_on_from(self, hx: States | None) -> bool:
-        """True where the incoming state is the very one that the last step gave."""
-        return (
-            hx is not None
-            and len(hx) == len(self.last)
-            and all(out() is state for out, state in zip(self.last, hx, strict=True))
+    @property
+    def names(self) -> list[list[str]]:
+        """The name of its one trace."""
+        return [[f"{self.layer.name}#{self.call}" if self.call else self.layer.name]]
+
+    def goes_on_from(self, hx: States, out: States) -> bool:
+        """True where the incoming state is the very one that the last step gave, and autograd sees it so too."""
+        if len(hx) != len(self._last) or any(
+            o.requires_grad and not i.requires_grad for i, o in zip(hx, out, strict=True)
+        ):
+            return False
+        return all(
+            last() is state and version == _version(state)
+            for (last, version), state in zip(self._last, hx, strict=True)
         )
 
     def add(self, x: Tensor, out: States) -> None:
         """Keeps one more step."""
         self.__dict__.pop("traces", None)  # what was read of the loop so far no longer is the whole of it
-        step = len(self.inputs)
-        self.inputs.append(self._batched(x))
-        self.states.append(tuple(map(self._batched, out)))
-        if step == 0:
+        if not self._kept:
+            self._kept = [[] for _ in (x, *out)]
             self.reads_its_memory = any(_computed_from(out[0], memory) for memory in out[1:])
-        self.last = tuple(map(weakref.ref, out))
-        for name, state in zip(self.layer.cell.states, out, strict=True):
-            self.felt.listen(f"{name}@{step}", state)
+        for kept, values in zip(self._kept, (x, *out), strict=True):
+            kept.append(self._batched(values)[None])
+        self._last = tuple((weakref.ref(state), _version(state)) for state in out)
+        self.felt.listen({f"{n}@{self.steps}": s for n, s in zip(self.layer.cell.states, out, strict=True)})
+        self.steps += 1
 
     @cached_property
     def traces(self) -> list[list[Trace]]:
         """The one trace of the loop."""
-        with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.arithmetic.device, enabled=False):
-            exact = self.arithmetic
-            x = torch.stack(self.inputs)
+        exact = self.arithmetic
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(exact.device, enabled=False):
+            for kept in self._kept:  # one by one, so that no more than one of them is there twice
+                kept[:] = [torch.cat(kept)]
+            (x,), *outgoing = self._kept
             layer = self.layer.to(exact.kernel).to(exact.trace)
-            states = {
-                name: torch.stack([step[k] for step in self.states]).to(exact.trace)
-                for k, name in enumerate(layer.cell.states)
-            }
+            states = {name: s.to(exact.trace) for name, (s,) in zip(layer.cell.states, outgoing, strict=True)}
             initial = layer.zeros(x.shape[1])
             if self.initial is not None:
                 initial = dict(zip(layer.cell.states, [s.to(exact.trace) for s in self.initial], strict=True))
             trace = replay_known(layer, exact.rounded(x), states, initial, full_lengths(x), exact.tolerance)
             return [[replace(trace, call=self.call, forward=self.forward)]]
 
-    def adjoints(self) -> list[Adjoint]:
+    def adjoints(self) -> list[list[Adjoint]]:
         """The gradient at every step of the loop."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.arithmetic.device, enabled=False):
             ((trace,),) = self.traces
             whole = {name: torch.zeros_like(values) for name, values in trace.states.items()}
+            seen_in = self._kept[1][0].dtype
             for name, values in whole.items():
-                for step in range(len(self.inputs)):
+                for step in range(self.steps):
                     gradient = self.felt.get(f"{name}@{step}")
                     if gradient is not None:
                         values[step] = self._batched(gradient).to(values.dtype)
-            return [sweep(trace, Arriving(whole, whole="total" if self.reads_its_memory else "state"))]
+            kind: Kind = "total" if self.reads_its_memory else "state"
+            return [[sweep(trace, Arriving(whole, whole=kind, floor=4 * torch.finfo(seen_in).tiny))]]
 
     def _batched(self, values: Tensor) -> Tensor:
         values = values.detach()
@@ -100,7 +111,7 @@ class CellChain:
 def chain_from(
     watched: Watched,
     given: tuple[Any, Any],
-    returned: Any,
+    out: States,
     *,
     call: int,
     forward: int,
@@ -109,18 +120,38 @@ def chain_from(
     """A chain that begins with this call of a cell."""
     x, hx = given
     with torch.inference_mode(False), torch.no_grad():
+        layer = layer_of_cell(watched.module, watched.path, watched.aliases, keep, watched.cell)
+        if len(out) != len(layer.cell.states):
+            raise ReplayError(
+                f"{watched.title} returns {len(out)} states, and a {layer.cell.kind} cell has "
+                f"{' and '.join(layer.cell.states)}; let it return them, as h, (h, c) or (output, states)."
+            )
         chain = CellChain(
             watched=watched,
-            layer=layer_of_cell(watched.module, watched.path, watched.aliases, keep, watched.cell),
-            arithmetic=arithmetic_of(states_of(returned)[0]),
+            layer=layer,
+            arithmetic=arithmetic_of(out[0]),
             unbatched=x.dim() == 1,
             initial=None,
             call=call,
             forward=forward,
         )
         if hx is not None:
-            chain.initial = tuple(map(chain._batched, states_of(hx)))
+            chain.initial = tuple(map(chain._batched, outgoing_states(hx)))
         return chain
+
+
+def outgoing_states(returned: Any) -> States:
+    """The states in what a cell takes or returns: h, (h, c, …), or (output, states)."""
+    if isinstance(returned, Tensor):
+        return (returned,)
+    if isinstance(returned, tuple | list) and returned and isinstance(returned[-1], tuple | list):
+        returned = returned[-1]
+    return tuple(state for state in returned if isinstance(state, Tensor)) if isinstance(returned, tuple | list) else ()
+
+
+def _version(state: Tensor) -> int | None:
+    """What changes when a tensor is changed in place; None where torch does not count."""
+    return None if state.is_inference() else state._version
 
 
 def _computed_from(h: Tensor, memory: Tensor) -> bool:
@@ -140,12 +171,3 @@ def _computed_from(h: Tensor, memory: Tensor) -> bool:
 
 _NODES_OF_A_STEP = 1000
 """More than any cell has in one step; the states of the first step descend from no others."""
-
-
-def states_of(returned: Any) -> States:
-    """The states in what a cell takes or returns: h, (h, c, …), or (output, state)."""
-    if isinstance(returned, Tensor):
-        return (returned,)
-    if isinstance(returned[-1], tuple | list):
-        return tuple(returned[-1])
-    return tuple(returned)

@@ -1,13 +1,18 @@
 """The gradients that arrive at a module's outputs, caught as autograd passes them, and added up as `.grad` would be.
 
-They are caught where the module's own backward begins, so after whatever hooks somebody has on the outputs.
+They are caught where the module's own backward begins, so after whatever hooks somebody has on the outputs, and where
+an output is a view, at what it is a view of: a view that is changed in place later feels nothing any more.
 """
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
+
+from ..errors import NotRecordedError
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -16,13 +21,22 @@ class Felt:
     """What the loss has sent back to some named outputs so far."""
 
     def __init__(self) -> None:
+        self.arrivals = 0
+        """How many gradients have come."""
         self._gradients: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
+        self._has_graph = self._missed = False
 
-    def listen(self, name: str, output: Tensor) -> None:
-        """Catches every gradient with respect to `output` from now on; nothing is set on the tensor itself."""
-        if output.grad_fn is not None:
-            self._handles.append(output.grad_fn.register_prehook(self._catching(name, output.output_nr)))
+    def listen(self, outputs: Mapping[str, Tensor]) -> None:
+        """Catches every gradient with respect to these outputs from now on; nothing is set on the tensors."""
+        bases = [id(output._base) for output in outputs.values() if output._is_view()]
+        for name, output in outputs.items():
+            base = output._base if output._is_view() else None
+            if base is not None and base.grad_fn is not None and bases.count(id(base)) == 1:
+                place = (output.shape, output.stride(), int(output.storage_offset()))
+                self._catch(name, base, partial(_viewed, (base.shape, base.stride()), place))
+            elif output.grad_fn is not None:
+                self._catch(name, output, Tensor.clone)
 
     def stop(self) -> None:
         """Takes the hooks off."""
@@ -35,16 +49,39 @@ class Felt:
 
     def get(self, name: str) -> Tensor | None:
         """dL/d output, in the output's own layout; None where no gradient came."""
+        if self._missed:
+            raise NotRecordedError(
+                "A gradient was differentiated again (create_graph=True), and that enters the recurrence at every step, "
+                "not through its outputs alone, so its adjoints are not known; read them before the second backward, "
+                "or record a pass without it."
+            )
         return self._gradients.get(name)
 
-    def _catching(self, name: str, place: int) -> Callable[[Gradients], None]:
-        def catch(gradients: Gradients) -> None:
-            gradient = gradients[place]
-            if gradient is None:  # autograd's way to say zero
-                return
-            with torch.no_grad():
-                before = self._gradients.get(name)
-                now = gradient.detach().clone()
-                self._gradients[name] = now if before is None else before + now
+    def _catch(self, name: str, output: Tensor, copied: Callable[[Tensor], Tensor]) -> None:
+        node, place, me = output.grad_fn, output.output_nr, weakref.ref(self)
+        assert node is not None
 
-        return catch
+        def catch(gradients: Gradients) -> None:
+            felt, gradient = me(), gradients[place]
+            if felt is not None and gradient is not None:  # None is autograd's way to say zero
+                felt._add(name, gradient, copied)
+
+        self._handles.append(node.register_prehook(catch))
+
+    def _add(self, name: str, gradient: Tensor, copied: Callable[[Tensor], Tensor]) -> None:
+        with_graph = torch.is_grad_enabled()
+        with torch.no_grad():
+            now = copied(gradient.detach())
+        self.arrivals += 1
+        self._missed = self._missed or (self._has_graph and not with_graph)
+        self._has_graph = self._has_graph or with_graph
+        before = self._gradients.get(name)
+        self._gradients[name] = now if before is None else before + now
+
+
+def _viewed(
+    shape: tuple[torch.Size, tuple[int, ...]], place: tuple[torch.Size, tuple[int, ...], int], gradient: Tensor
+) -> Tensor:
+    """The part of a gradient with respect to a base that is the gradient with respect to a view of it."""
+    like_base = torch.empty_strided(*shape, dtype=gradient.dtype, device=gradient.device)
+    return like_base.copy_(gradient).as_strided(*place).clone()

@@ -6,14 +6,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ..errors import InputError
 
+TorchModule = nn.RNNBase | nn.RNNCellBase
 
-def check_input(title: str, module: nn.RNNBase | nn.RNNCellBase, given: object) -> None:
+
+def check_input(title: str, module: TorchModule, given: object, hx: object = None) -> None:
     """Raises an InputError that names the module, what it was given, what it wants and what to do."""
     x = given.data if isinstance(given, PackedSequence) else given
     if not isinstance(x, Tensor):
         return
     weight = next(iter(module.parameters()))
-    stacked = isinstance(module, nn.RNNBase)
     seen = f"{title} was given {_described(x)}"
     if x.device != weight.device:
         raise InputError(f"{seen} on {x.device}, and its weights are on {weight.device}; move one of them with .to().")
@@ -23,7 +24,7 @@ def check_input(title: str, module: nn.RNNBase | nn.RNNCellBase, given: object) 
         )
     if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
         raise InputError(f"{seen}, and its weights are {_name(weight.dtype)}; convert one of them with .to().")
-    dims = (2,) if isinstance(given, PackedSequence) else (2, 3) if stacked else (1, 2)
+    dims = (2,) if isinstance(given, PackedSequence) else (2, 3) if isinstance(module, nn.RNNBase) else (1, 2)
     if x.dim() not in dims:
         raise InputError(f"{seen}, and wants {' or '.join(map(str, dims))} dimensions; reshape it.")
     if x.shape[-1] != module.input_size:
@@ -31,11 +32,36 @@ def check_input(title: str, module: nn.RNNBase | nn.RNNCellBase, given: object) 
             f"{seen}, and wants {module.input_size} features in the last dimension; give it "
             "the data that it was built for."
         )
-    if x.numel() == 0:
-        raise InputError(
-            f"{seen}, which holds no {'steps or sequences' if stacked else 'sequences'}; "
-            "leave empty batches out of the recording."
-        )
+    if isinstance(module, nn.RNNBase) and _steps_of(module, given, x) == 0:
+        raise InputError(f"{seen}, which has no steps; leave empty sequences out.")
+    _check_state(title, module, given, x, hx)
+
+
+def _check_state(title: str, module: TorchModule, given: object, x: Tensor, hx: object) -> None:
+    states = [hx] if isinstance(hx, Tensor) else list(hx) if isinstance(hx, tuple | list) else []
+    for name, state, units in zip("hc", states, (getattr(module, "proj_size", 0), 0), strict=False):
+        wanted = [*_leading(module, given, x), units or module.hidden_size]
+        if isinstance(state, Tensor) and list(state.shape) != wanted:
+            raise InputError(
+                f"{title} was given a state {name} of shape {list(state.shape)}, and wants {wanted}; "
+                "give it one state for each sequence."
+            )
+
+
+def _leading(module: TorchModule, given: object, x: Tensor) -> list[int]:
+    """The dimensions of a state before that of its units."""
+    if not isinstance(module, nn.RNNBase):
+        return list(x.shape[:-1])
+    layers = module.num_layers * (2 if module.bidirectional else 1)
+    if isinstance(given, PackedSequence):
+        return [layers, int(given.batch_sizes[0])]
+    return [layers] if x.dim() == 2 else [layers, x.shape[0 if module.batch_first else 1]]
+
+
+def _steps_of(module: nn.RNNBase, given: object, x: Tensor) -> int:
+    if isinstance(given, PackedSequence):
+        return len(given.batch_sizes)
+    return x.shape[1 if module.batch_first and x.dim() == 3 else 0]
 
 
 def _described(x: Tensor) -> str:

@@ -49,7 +49,7 @@ class Layout:
         if self.packing is not None:
             order = self.packing.sorted_indices
             in_order = sequences if order is None else sequences.index_select(1, order)
-            lengths = (self.packing.batch_sizes[:, None] > torch.arange(sequences.shape[1])).sum(0)
+            lengths = (self.packing.batch_sizes[:, None] > torch.arange(sequences.shape[1], device="cpu")).sum(0)
             return self._packed(pack_padded_sequence(in_order, lengths).data)
         if self.unbatched:
             return sequences[:, 0]
@@ -63,8 +63,9 @@ class Layout:
         """The length of each sequence."""
         if self.packing is None:
             return full_lengths(sequences)
-        lengths = pad_packed_sequence(self._packed(torch.zeros(int(self.packing.batch_sizes.sum()), 1)))[1]
-        return lengths.to(sequences.device)
+        in_order = (self.packing.batch_sizes[:, None] > torch.arange(sequences.shape[1], device="cpu")).sum(0)
+        back = self.packing.unsorted_indices
+        return (in_order if back is None else in_order[back.cpu()]).to(sequences.device)
 
     def dropout_mask(self, like: Float[Tensor, "time sequence unit"], p: float) -> Float[Tensor, "time sequence unit"]:
         """What dropout multiplies such sequences by between two layers; drawn where the module would draw it."""
@@ -80,8 +81,6 @@ class Layout:
         return PackedSequence(data, *packing)
 
 
-def data_of(given: Any) -> Tensor:
+def data_of(given: Any) -> Any:
     """The tensor of numbers in an input or output, packed or not."""
-    data = given.data if isinstance(given, PackedSequence) else given
-    assert isinstance(data, Tensor)
-    return data
+    return given.data if isinstance(given, PackedSequence) else given

@@ -36,7 +36,7 @@ class _RecordingStack(nn.RNNBase):
         self.traces = {}
 
     def forward(self, input: Given, hx: States | None = None) -> tuple[Given, States]:
-        check_input(type(self).__name__, self, input)
+        check_input(type(self).__name__, self, input, hx)
         traces: list[Trace] = []
 
         def unrolled(
@@ -51,7 +51,7 @@ class _RecordingStack(nn.RNNBase):
         return returned
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "traces": {}}  # a copy, or a file, holds weights, not what was last seen
+        return {**super().__getstate__(), "traces": {}}  # type: ignore[no-untyped-call]  # a copy, or a file, holds weights, not what was last seen
 
 
 class RecordingLSTM(_RecordingStack, nn.LSTM):  # type: ignore[misc]  # the same call, typed more narrowly
@@ -103,7 +103,7 @@ class _RecordingCell(nn.RNNCellBase):
         )
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
-        check_input(type(self).__name__, self, input)
+        check_input(type(self).__name__, self, input, hx)
         layer = layer_of_cell(self, snapshot=lambda weight: weight)
         unbatched = input.dim() == 1
         x = input[None] if unbatched else input
@@ -127,7 +127,7 @@ class _RecordingCell(nn.RNNCellBase):
 
     def __getstate__(self) -> dict[str, Any]:
         empty: dict[str, Any] = {"_inputs": [], "_steps": [], "_initial": {}, "_last": ()}
-        return {**self.__dict__, **empty}  # a copy, or a file, holds weights, not what was last seen
+        return {**super().__getstate__(), **empty}  # type: ignore[no-untyped-call]  # a copy, or a file, holds weights, not what was last seen
 
 
 class RecordingLSTMCell(_RecordingCell, nn.LSTMCell):  # type: ignore[misc]  # the same call, typed more narrowly

@@ -1,28 +1,37 @@
 """Records every gate, state and gradient of the recurrent layers in anyone's model, and leaves no trace on it."""
 
-import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as torch_hooks
+from torch import nn
 
 from ..cells import Cell
-from ..errors import GatescopeError, GatescopeWarning, InputError, NotRecordedError
+from ..errors import GatescopeError, GatescopeWarning, InputError
 from ..kernels import fused
+from ..layers import kind_of
 from ..nonfinite import NonFinite, first_nonfinite
 from ..trace import Adjoint, Trace
-from .cell_chain import CellChain, chain_from, states_of
+from .cell_chain import chain_from, outgoing_states
 from .inputs import check_input
+from .kept import Call, Kept, Refused
 from .layout import data_of
-from .stack_call import StackCall, snapshot_of_stack_call
+from .listening import listening
+from .recorded import Recorded
+from .stack_call import snapshot_of_stack_call
 from .stacked import run_stack
 from .watch import Watched, recurrent_modules, unwrapped
+
+if TYPE_CHECKING:
+    Traces = Recorded[Trace]
+    Adjoints = Recorded[Adjoint]
+else:  # whoever checks types while the program runs would look into a value, and so replay a layer
+    Traces = Adjoints = Recorded
 
 
 class Recorder:
@@ -59,51 +68,38 @@ class Recorder:
         cells: Mapping[type[nn.Module], Cell] | None = None,
         dropout: Literal["layerwise"] | None = None,
     ) -> None:
-        if every < 1:
-            raise InputError(f"every={every} was given, and a whole number from 1 is wanted; every=1 records all.")
+        _check_options(model, every, cells, dropout)
         self._model = unwrapped(model)
         self._watched = recurrent_modules(self._model, cells or {})
         self._every = every
         self._layerwise = dropout == "layerwise"
-        self._stack: ExitStack | None = None
+        if every > 1 and id(self._model) in self._watched and not self._watched[id(self._model)].is_stack:
+            raise InputError(
+                f"every={every} counts forward passes, and a {type(self._model).__name__} by itself is called once a "
+                "step; give the model that loops over it."
+            )
+        self._block: ExitStack | None = None
         self._thread = 0
-        self._calls: list[StackCall | CellChain] = []
-        self._called: dict[int, int] = {}
-        self._passes: dict[int, int] = {}
-        self._weights: dict[int, Tensor] = {}
-        self._rng: Tensor | None = None
-        self._elsewhere = self._warned = 0
+        self._kept = Kept()
 
     def __enter__(self) -> "Recorder":
-        if self._stack is not None:
-            raise GatescopeError(
-                "This Recorder is recording already; use a second Recorder for a block within its block."
-            )
-        self.clear()
-        self._passes, self._elsewhere = {}, 0
+        if self._block is not None:
+            raise GatescopeError("This Recorder is recording already; use a second one for a block within its block.")
+        self._kept = Kept()
         self._thread = threading.get_ident()
-        with ExitStack() as stack:
-            if "torch._dynamo" in sys.modules:
-                # What was compiled runs as it was written, so that its recurrent modules are seen.
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-                stack.enter_context(_without_the_warning_about_global_hooks())
-            before = torch_hooks.register_module_forward_pre_hook(self._before)
-            stack.callback(before.remove)
-            after = torch_hooks.register_module_forward_hook(self._after, with_kwargs=True)
-            stack.callback(after.remove)
-            # Removing a global hook leaves its mark in this table, and torch then believes that there still is one.
-            stack.callback(torch_hooks._global_forward_hooks_with_kwargs.pop, after.id, None)
-            self._stack = stack.pop_all()
+        with ExitStack() as block:
+            block.enter_context(listening(self._before, self._after))
+            self._block = block.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        assert self._stack is not None
-        self._stack.close()
-        self._stack = None
-        for call in self._calls:
-            call.felt.stop()
+        if self._block is None:
+            raise GatescopeError("This Recorder is not recording; enter its block first.")
+        self._block.close()
+        self._block = None
+        self._kept.stop()
         if error is not None and "cudnn RNN backward can only be called in training mode" in str(error):
             error.add_note(
                 "gatescope: this is torch's own rule, with or without a Recorder; call model.train() with dropout 0, "
@@ -111,25 +107,35 @@ class Recorder:
             )
 
     @property
-    def traces(self) -> Mapping[str, Trace]:
-        """What each layer did, by name: `encoder.l0`, `encoder.l1_reverse`, and `…#1`, `…#2` for later calls."""
-        for call in self._calls[self._warned :]:
-            self._warned += 1
-            for place in filter(None, map(first_nonfinite, _flat(call.traces))):
-                warnings.warn(str(place), GatescopeWarning, stacklevel=2)
-                break
-        traces = {trace.name: trace for call in self._calls for trace in _flat(call.traces)}
-        return _Recorded(traces, "trace", self._why_nothing() or "")
+    def traces(self) -> Traces:
+        """What each layer did, by name: `encoder.l0`, `encoder.l1_reverse`, and `…#1`, `…#2` for later calls.
+
+        A trace is found and proven when it is read, so that one that is refused hides no other.
+        """
+        readers: dict[str, Callable[[], Trace]] = {
+            name: partial(self._trace, call, depth, d)
+            for call in self._kept.calls
+            for depth, names in enumerate(call.names)
+            for d, name in enumerate(names)
+        }
+        return Recorded(readers, lambda name: f"There is no trace of {name!r}{self._why_not(name, list(readers))}.")
 
     @property
-    def adjoints(self) -> Mapping[str, Adjoint]:
-        """What the loss felt at each layer, by the names of `traces`, for the calls that a backward reached."""
-        adjoints = {a.name: a for call in self._calls if call.felt for a in reversed(call.adjoints())}
-        why = self._why_nothing() or (
-            "no gradient came back to its outputs; call loss.backward() inside the block, with gradients enabled, on a "
-            "loss that depends on them"
+    def adjoints(self) -> Adjoints:
+        """What the loss felt at each layer, by the names of `traces`, for the calls that a backward reached.
+
+        The sum over all backwards of the block, as `.grad` is; `zero_grad` does not reset it, `clear` does.
+        """
+        readers: dict[str, Callable[[], Adjoint]] = {
+            name: partial(self._adjoint, call, depth, d)
+            for call in self._kept.calls
+            if call.felt
+            for depth, names in enumerate(call.names)
+            for d, name in enumerate(names)
+        }
+        return Recorded(
+            readers, lambda name: f"There is no adjoint of {name!r}{self._why_not_felt(name, list(readers))}."
         )
-        return _Recorded(adjoints, "adjoint", why)
 
     @property
     def nonfinite(self) -> NonFinite | None:
@@ -139,145 +145,181 @@ class Recorder:
 
     def clear(self) -> None:
         """Forgets what was recorded so far, so that a long block holds no more than it needs."""
-        for call in self._calls:
-            call.felt.stop()
-        self._calls = []
-        self._warned = 0
-        self._called = {}
+        self._kept.stop()
+        self._kept = Kept(passes=self._kept.passes)
 
     def __repr__(self) -> str:
-        state = "recording" if self._stack is not None else "not recording"
-        seen = f"{len(self._watched)} recurrent modules, {len(self._calls)} calls"
+        state = "recording" if self._block is not None else "not recording"
+        seen = f"{len(self._watched)} recurrent modules, {len(self._kept.calls)} calls"
         return f"Recorder({type(self._model).__name__}: {seen}; {state})"
 
+    def _trace(self, call: Call, depth: int, direction: int) -> Trace:
+        found = call.traces
+        if self._kept.checked.get(id(call)) is not found:
+            self._kept.checked[id(call)] = found
+            for place in filter(None, map(first_nonfinite, _flat(found))):
+                warnings.warn(str(place), GatescopeWarning, stacklevel=4)
+                break
+        return found[depth][direction]
+
+    def _adjoint(self, call: Call, depth: int, direction: int) -> Adjoint:
+        self._trace(call, depth, direction)
+        known = self._kept.swept.get(id(call))
+        if known is None or known[0] != call.felt.arrivals:
+            known = self._kept.swept[id(call)] = (call.felt.arrivals, call.adjoints())
+            broken = [a.name for a in _flat(known[1]) if bool((a.log_scale.isnan() | (a.log_scale == torch.inf)).any())]
+            if broken:
+                text = (
+                    f"the gradient of {broken[0]} is NaN or infinite; look at the loss, and at traces with .nonfinite"
+                )
+                warnings.warn(text, GatescopeWarning, stacklevel=4)
+        return known[1][depth][direction]
+
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if threading.get_ident() != self._thread:
-            return
         watched = self._watched.get(id(module))
-        if module is self._model or watched is not None:
-            self._passes[id(module)] = self._passes.get(id(module), 0) + 1
+        if (watched is None and module is not self._model) or not self._mine():
+            return
+        self._kept.passes[id(module)] = self._kept.passes.get(id(module), 0) + 1
         if watched is None or not self._recorded_now(module):
             return
-        if args and isinstance(module, nn.RNNBase | nn.RNNCellBase):
-            check_input(watched.title, module, args[0])
-        self._rng = torch.get_rng_state() if self._drops(module) else None
+        if args and _is_torchs_own(module):
+            check_input(watched.title, module, *args[:2])  # type: ignore[arg-type]  # torch's own are of its base
+        self._kept.rng = torch.get_rng_state() if self._drops(module) else None
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
         watched = self._watched.get(id(module))
-        if watched is None:
-            return None
-        if threading.get_ident() != self._thread:
-            self._elsewhere += 1
+        if watched is None or not self._mine():
+            self._kept.elsewhere += watched is not None and not _in_backward()
             return None
         if not self._recorded_now(module):
             return None
+        kwargs, output = rest
         given = _given(args, kwargs)
-        if watched.is_stack:
-            return self._keep_stack(watched, given, output)
-        self._keep_cell(watched, given, states_of(output))
-        return None
+        try:
+            return (
+                self._keep_stack(watched, given, output)
+                if watched.is_stack
+                else self._keep_cell(watched, given, output)
+            )
+        except GatescopeError as refusal:  # said when the layer is read: the forward is the user's, and goes on
+            self._kept.calls.append(Refused(watched, refusal, self._kept.count(module)))
+            return None
 
     def _keep_stack(self, watched: Watched, given: tuple[Any, Any], output: Any) -> Any:
         module = watched.module
         assert isinstance(module, nn.RNNBase)
         inner = replaced = None
-        rng = self._rng if data_of(given[0]).device.type == "cpu" else None
+        rng = self._kept.rng if data_of(given[0]).device.type == "cpu" else None
         if self._layerwise and self._drops(module):
             if rng is not None:
                 torch.set_rng_state(rng)
             replaced, inner = run_stack(module, *given, fused)
-        self._calls.append(
-            snapshot_of_stack_call(
-                watched,
-                given,
-                replaced or output,
-                call=self._count(module),
-                forward=self._forward_of(module),
-                keep=self._kept,
-                rng=rng,
-                inner=inner,
-            )
+        call = snapshot_of_stack_call(
+            watched,
+            given,
+            replaced or output,
+            call=self._kept.called.get(id(module), 0),
+            forward=self._forward_of(module),
+            keep=self._kept.copy_of,
+            rng=rng,
+            inner=inner,
         )
+        self._kept.count(module)
+        self._kept.calls.append(call)
         return replaced
 
-    def _keep_cell(self, watched: Watched, given: tuple[Any, Any], out: tuple[Tensor, ...]) -> None:
-        x, hx = given
-        incoming = None if hx is None else states_of(hx)
-        chains = (call for call in reversed(self._calls) if isinstance(call, CellChain) and call.watched is watched)
-        chain = next((chain for chain in chains if chain.goes_on_from(incoming)), None)
-        if chain is None:
+    def _keep_cell(self, watched: Watched, given: tuple[Any, Any], output: Any) -> None:
+        out, incoming = outgoing_states(output), () if given[1] is None else outgoing_states(given[1])
+        chain = self._kept.open.get(id(incoming[0])) if incoming else None
+        if chain is None or chain.watched is not watched or not chain.goes_on_from(incoming, out):
             chain = chain_from(
                 watched,
                 given,
                 out,
-                call=self._count(watched.module),
+                call=self._kept.called.get(id(watched.module), 0),
                 forward=self._forward_of(watched.module),
-                keep=self._kept,
+                keep=self._kept.copy_of,
             )
-            self._calls.append(chain)
+            self._kept.count(watched.module)
+            self._kept.calls.append(chain)
         with torch.inference_mode(False), torch.no_grad():
-            chain.add(x, out)
+            chain.add(given[0], out)
+        self._kept.open[id(out[0])] = chain
+
+    def _mine(self) -> bool:
+        """Whether this call is of the thread that records, and not a forward run again within a backward."""
+        return threading.get_ident() == self._thread and not _in_backward()
 
     def _recorded_now(self, module: nn.Module) -> bool:
         return self._forward_of(module) % self._every == 0
 
     def _forward_of(self, module: nn.Module) -> int:
-        """Which forward pass this is: of the model, or of the module where the model as a whole is not called."""
-        return self._passes.get(id(self._model), self._passes.get(id(module), 1)) - 1
+        """Which forward pass this is: of the model, or of the module where the model as a whole is not called.
 
-    def _count(self, module: nn.Module) -> int:
-        call = self._called.get(id(module), 0)
-        self._called[id(module)] = call + 1
-        return call
+        A cell that is called where the model is not has no passes that could be told from steps: all are the first.
+        """
+        if id(self._model) in self._kept.passes:
+            return self._kept.passes[id(self._model)] - 1
+        return self._kept.passes.get(id(module), 1) - 1 if isinstance(module, nn.RNNBase) else 0
 
     def _drops(self, module: nn.Module) -> bool:
         return isinstance(module, nn.RNNBase) and module.training and module.num_layers > 1 and module.dropout > 0
 
-    def _kept(self, weight: Tensor) -> Tensor:
-        """A copy of a weight, shared by all calls between two changes of it."""
-        before = self._weights.get(id(weight))
-        if before is None or before.dtype != weight.dtype or not torch.equal(before, weight):
-            before = self._weights[id(weight)] = weight.detach().clone()
-        return before
-
-    def _why_nothing(self) -> str | None:
-        if self._calls:
-            return None
-        if self._elsewhere:
+    def _why_not(self, name: str, there: list[str]) -> str:
+        called = {call.watched.path for call in self._kept.calls}
+        known = [
+            w
+            for w in self._watched.values()
+            if w.path not in called and (name == w.path or name.startswith(f"{w.path}."))
+        ]
+        if there and not known:
+            return f"; there are those of {', '.join(there)}"
+        where = known[0].title if known else "no recurrent module of the model"
+        if self._kept.elsewhere:
             return (
-                f"it was called in another thread than the one that entered the Recorder ({self._elsewhere} times); "
-                "enter one in the thread that calls the model"
+                f": it was called in another thread than the one that entered the Recorder ({self._kept.elsewhere} "
+                "times); enter one in the thread that calls the model"
             )
-        return "no recurrent module of the model was called inside the block; call the model there"
+        return (
+            f": {where} was {'not ' if known else ''}called inside the block; call it there, as model(x), since "
+            "model.forward(x) passes torch's hooks by"
+        )
+
+    def _why_not_felt(self, name: str, there: list[str]) -> str:
+        if name not in self.traces:
+            return self._why_not(name, list(self.traces))
+        return (
+            ": no gradient came back to its outputs; call loss.backward() inside the block, with gradients enabled, on "
+            "a loss that depends on them"
+        )
 
 
-class _Recorded(dict[str, Any]):
-    """Values by layer, which say why one is not there."""
-
-    def __init__(self, values: Mapping[str, Any], what: str, why: str) -> None:
-        super().__init__(values)
-        self._what, self._why = what, why
-
-    def __missing__(self, name: str) -> Any:
-        if self:
-            raise NotRecordedError(f"There is no {self._what} of {name!r}; there are those of {', '.join(self)}.")
-        raise NotRecordedError(f"There is no {self._what} of {name!r}: {self._why}.")
-
-
-@contextmanager
-def _without_the_warning_about_global_hooks() -> Iterator[None]:
-    """Torch warns that a compiled module's hooks fire twice; ours know each module by its identity."""
-    warnings.filterwarnings("ignore", message=r"Using `torch\.compile\(module\)` when there are global hooks")
-    ours = warnings.filters[0]
-    try:
-        yield
-    finally:
-        if ours in warnings.filters:
-            warnings.filters.remove(ours)  # type: ignore[attr-defined]  # a list, typed as a sequence
+def _check_options(model: Any, every: Any, cells: Any, dropout: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise InputError(f"A {type(model).__name__} was given, and an nn.Module is wanted; give the model itself.")
+    if not isinstance(every, int) or every < 1:
+        raise InputError(f"every={every} was given, and a whole number from 1 is wanted; every=1 records all.")
+    if dropout not in {None, "layerwise"}:
+        raise InputError(f'dropout={dropout!r} was given, and "layerwise" or None is wanted.')
+    for module, cell in dict(cells or {}).items():
+        if not (isinstance(module, type) and isinstance(cell, Cell)):
+            raise InputError(f"cells was given {module!r}: {cell!r}, and a module's class and a Cell are wanted.")
 
 
-def _flat(traces: list[list[Trace]]) -> list[Trace]:
-    return [trace for depth in traces for trace in depth]
+def _is_torchs_own(module: nn.Module) -> bool:
+    """Whether torch's forward will read the arguments as they are."""
+    return (
+        kind_of(module) is not None and type(module).__module__.startswith("torch.") and not module._forward_pre_hooks
+    )
+
+
+def _in_backward() -> bool:
+    """Whether autograd is at work in this thread: checkpointing runs a forward again there."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def _flat(depths: list[list[Any]]) -> list[Any]:
+    return [one for depth in depths for one in depth]
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from ..dynamics.adjoint import Arriving, at_input, sweep
 from ..dynamics.replay import proven, replay
 from ..dynamics.scaled import Scaled
-from ..errors import InputError
+from ..errors import InputError, ReplayError
 from ..kernels import fused
 from ..layers import RecurrentLayer, Stack, stack_of
-from ..shapes import zero_after_the_end
 from ..trace import Adjoint, Trace
 from .arithmetic import Arithmetic, arithmetic_of
 from .felt import Felt
@@ -46,14 +45,19 @@ class StackCall:
     forward: int
     felt: Felt = field(default_factory=Felt)
 
+    @property
+    def names(self) -> list[list[str]]:
+        """For each depth, the name of the trace of each direction."""
+        return [[f"{layer.name}#{self.call}" if self.call else layer.name for layer in depth] for depth in self.stack]
+
     @cached_property
     def traces(self) -> list[list[Trace]]:
         """For each depth, the trace of each direction, proven."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
             return self._replayed()
 
-    def adjoints(self) -> list[Adjoint]:
-        """The gradient at every step of every layer, from the last layer to the first."""
+    def adjoints(self) -> list[list[Adjoint]]:
+        """For each depth, the gradient at every step of each direction."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
             return self._swept()
 
@@ -78,16 +82,16 @@ class StackCall:
                 x = out if (mask := self._masks[depth]) is None else out * mask
         return found
 
-    def _swept(self) -> list[Adjoint]:
+    def _swept(self) -> list[list[Adjoint]]:
         directions, arriving = len(self.stack[0]), self._arriving_on_top()
-        found: list[Adjoint] = []
+        found: list[list[Adjoint]] = []
         for depth in reversed(range(len(self.stack))):
             at_end = [self._arriving_at_end(depth, d) for d in range(directions)]
             here = [
                 sweep(trace, Arriving({} if up is None else {"h": up[0]}, None if up is None else up[1], end))
                 for trace, up, end in zip(self.traces[depth], arriving, at_end, strict=True)
             ]
-            found += here[::-1]
+            found.insert(0, here)
             if depth:
                 below = [Scaled({"h": values}, scale) for values, scale in map(at_input, here)]
                 joined = below[0] + below[1] if len(below) > 1 else below[0]
@@ -134,8 +138,8 @@ class StackCall:
         gradient, directions = self.felt.get("output"), len(self.stack[0])
         if gradient is None:
             return [None] * directions
-        exact = zero_after_the_end(self.layout.time_major(gradient), self.layout.lengths(self.x))
-        return [(part.to(self.arithmetic.trace).contiguous(), None) for part in exact.chunk(directions, -1)]
+        exact = self.layout.time_major(gradient).to(self.arithmetic.trace)
+        return [(part.contiguous(), None) for part in exact.chunk(directions, -1)]
 
     def _arriving_at_end(self, depth: int, direction: int) -> dict[str, Tensor]:
         row = depth * len(self.stack[0]) + direction
@@ -150,7 +154,7 @@ class StackCall:
 def snapshot_of_stack_call(
     watched: Watched,
     given: tuple[Any, Any],
-    returned: tuple[Any, Any],
+    returned: Any,
     *,
     call: int,
     forward: int,
@@ -161,7 +165,16 @@ def snapshot_of_stack_call(
     """Copies what is needed of a call, and listens to the gradients that will reach its outputs."""
     module = watched.module
     assert isinstance(module, nn.RNNBase)
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(data_of(returned[0]), Tensor):
+        raise ReplayError(
+            f"{watched.title} returns something else than torch's (output, states), so its hidden states are not known; "
+            "record the module that runs the kernel itself, or let this one return what torch's returns."
+        )
     (x, hx), (output, hn) = given, returned
+    if 0 in data_of(output).shape:
+        raise InputError(
+            f"{watched.title} was given a batch of no sequences; leave empty batches out of the recording."
+        )
     dropout = module.dropout if module.training and module.num_layers > 1 else 0.0
     if dropout and rng is None and inner is None:
         raise InputError(
@@ -187,9 +200,8 @@ def snapshot_of_stack_call(
             call=call,
             forward=forward,
         )
-    snapshot.felt.listen("output", data_of(output))
-    for name, state in zip(snapshot.stack[0][0].cell.states, final, strict=True):
-        snapshot.felt.listen(f"{name}_n", state)
+    ends = {f"{name}_n": state for name, state in zip(snapshot.stack[0][0].cell.states, final, strict=True)}
+    snapshot.felt.listen({"output": data_of(output), **ends})
     return snapshot
 
 

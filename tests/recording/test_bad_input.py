@@ -23,8 +23,7 @@ class Model(nn.Module):
     ("x", "said"),
     [
         (torch.randn(5, 2, 7), r"encoder \(LSTM\) was given float32 input of shape \[5, 2, 7\], and wants 3 features"),
-        (torch.randn(0, 2, 3), r"shape \[0, 2, 3\], which holds no steps or sequences; leave empty batches out"),
-        (torch.randn(5, 0, 3), r"shape \[5, 0, 3\], which holds no steps or sequences; leave empty batches out"),
+        (torch.randn(0, 2, 3), r"shape \[0, 2, 3\], which has no steps; leave empty sequences out"),
         (torch.ones(5, 2, 3, dtype=torch.long), r"int64 input .*wants float32; embed tokens first"),
         (torch.ones(5, 2, 3, dtype=torch.double), r"float64 input .*its weights are float32; convert one of them"),
         (torch.randn(5, 2, 3, device="meta"), r"on meta, and its weights are on cpu; move one of them"),
@@ -68,10 +67,8 @@ def test_an_output_changed_in_place_within_the_module_is_refused_because_the_wei
     lstm = DoublesItsOutput(3, 4)
     with gs.Recorder(nn.ModuleDict({"encoder": lstm})) as rec:
         lstm(torch.randn(5, 2, 3))
-    with pytest.raises(
-        ReplayError, match=r"encoder.l0: the weights explain its output only to .*changes the output in"
-    ):
-        _ = rec.traces
+    with pytest.raises(ReplayError, match=r"encoder.l0: what its weights give differs from what it returned by .* %"):
+        _ = rec.traces["encoder.l0"]
 
 
 def test_an_output_whose_last_states_are_another_networks_is_refused() -> None:
@@ -84,7 +81,7 @@ def test_an_output_whose_last_states_are_another_networks_is_refused() -> None:
     with gs.Recorder(lstm) as rec:
         lstm(torch.randn(5, 2, 3))
     with pytest.raises(ReplayError, match="l0"):
-        _ = rec.traces
+        _ = rec.traces["l0"]
 
 
 @pytest.mark.cuda
@@ -106,7 +103,9 @@ def test_without_a_backward_the_adjoints_say_why_they_are_not_there() -> None:
 def test_without_a_call_the_traces_say_so() -> None:
     with gs.Recorder(Model()) as rec:
         pass
-    with pytest.raises(NotRecordedError, match="no recurrent module of the model was called inside the block"):
+    with pytest.raises(
+        NotRecordedError, match=r"encoder \(LSTM\) was not called inside the block; call it there, as model\(x\)"
+    ):
         rec.traces["encoder.l0"]
 
 
@@ -125,7 +124,7 @@ def test_a_number_that_is_not_finite_is_recorded_and_its_place_named(
     with gs.Recorder(model) as rec:
         model(poisoned(2, value))
     with pytest.warns(gs.errors.GatescopeWarning, match=r"at step 2 of sequence 1, first in layer encoder.l0, "):
-        traces = rec.traces
+        traces = dict(rec.traces)
     place = rec.nonfinite
     assert (place.layer, place.step, place.sequence) == (name, 2, 1)
     assert f"the input at step 2 is {value} (feature 2)" in str(place)
@@ -147,7 +146,7 @@ def test_in_the_reverse_direction_the_first_place_is_where_the_layer_begins() ->
     with pytest.warns(
         gs.errors.GatescopeWarning, match=r"at step 3 of sequence 1, first in layer l0_reverse, gate r, .*h "
     ):
-        _ = rec.traces
+        dict(rec.traces)
     assert "the initial h holds nan" in str(rec.nonfinite)
 
 
@@ -158,7 +157,7 @@ def test_weights_that_are_not_finite_are_named_as_the_cause() -> None:
     with gs.Recorder(model) as rec:
         model(torch.randn(6, 3, 3))
     with pytest.warns(gs.errors.GatescopeWarning, match="weight_hh holds nan"):
-        _ = rec.traces
+        dict(rec.traces)
 
 
 def test_an_overflow_is_told_from_a_bad_input() -> None:
@@ -169,4 +168,4 @@ def test_an_overflow_is_told_from_a_bad_input() -> None:
     with gs.Recorder(rnn) as rec:
         rnn(torch.zeros(9, 1, 3))
     with pytest.warns(gs.errors.GatescopeWarning, match=r"inf at step 5.*the numbers overflowed float32"):
-        _ = rec.traces
+        dict(rec.traces)
