@@ -9,6 +9,8 @@ Its laws, each of them tested over every cell in `CELLS`:
 
 * `step` is polymorphic over leading axes: one call over `[time, sequence, unit]` equals a call per step;
 * `pullback` is the adjoint of `step`, with every state's own total among its results;
+* `pushforward` is its derivative, the transpose of `pullback`;
+* both take many directions at once: one gate `[sequence, 1, unit]` serves tangents `[sequence, direction, unit]`;
 * `replay` equals `step` iterated.
 """
 
@@ -72,6 +74,20 @@ class Cell(ABC):
     def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
         """The adjoint of one step, given the adjoint of the states that it hands on."""
 
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        """What a small change of the affine terms and of the previous states, `tangent`, makes of the next states.
+
+        A cell that has no lines of its own for it transposes its pullback, which is linear: slower and as exact.
+        """
+        nothing = {name: torch.zeros_like(values) for name, values in tangent.items()}
+
+        def pulled(adjoint: Named) -> tuple[Affine, Named]:
+            back = self.pullback(w, gates, prev, state, adjoint)
+            return back.affine, {**nothing, **back.prev}
+
+        (pushed,) = torch.func.vjp(pulled, nothing)[1]((affine, tangent))
+        return dict(pushed)
+
     def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
         """The pre-activation of each block: what stands inside σ or tanh."""
         return dict(zip(self.blocks, (affine[0] + affine[1]).chunk(len(self.blocks), -1), strict=True))
@@ -80,7 +96,7 @@ class Cell(ABC):
         """Gates and states of a stretch of time `[time, sequence, unit]` of which every hidden state is known.
 
         `h` is the hidden state before each step, `memory` the other states before the first one. The affine terms are
-        the callee's to overwrite, so that the gates can stand where they stood.
+        the callee's to overwrite.
         """
         if not self.memory:
             return self.step(w, affine, {"h": h})
@@ -141,7 +157,8 @@ class StepCell(Cell):
     def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
         with torch.inference_mode(False), torch.enable_grad():
             inputs = {f"prev {name}": value for name, value in prev.items()}
-            inputs = {name: value.detach().requires_grad_() for name, value in {**inputs, **gates}.items()}
+            inputs = _widened({**inputs, **gates}, adjoint["h"])
+            inputs = {name: value.detach().requires_grad_() for name, value in inputs.items()}
             affine = (inputs["input_affine"], inputs["hidden_affine"])
             out = self.textbook(w, affine, {name: inputs[f"prev {name}"] for name in prev})[1]
             wanted = [*affine, *(inputs[f"prev {name}"] for name in prev), *(out[name] for name in self.memory)]
@@ -157,6 +174,20 @@ class StepCell(Cell):
             affine=(felt[0], felt[1]),
             prev=dict(zip(prev, felt[2 : 2 + len(prev)], strict=True)),
         )
+
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        def next_states(affine: Affine, prev: Named) -> Named:
+            return self.textbook(w, affine, prev)[1]
+
+        here = _widened(gates, tangent["h"])
+        at = ((here["input_affine"], here["hidden_affine"]), _widened(prev, tangent["h"]))
+        pushed: Named = torch.func.jvp(next_states, at, (affine, tangent))[1]
+        return {name: pushed[name] for name in self.states}
+
+
+def _widened(at: Named, directions: Tensor) -> Named:
+    """The point at which a step is linearised, once for each direction."""
+    return {name: values.expand(*directions.shape[:-1], values.shape[-1]).contiguous() for name, values in at.items()}
 
 
 def _stacked(steps: list[Named]) -> Named:

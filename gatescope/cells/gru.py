@@ -47,6 +47,13 @@ class GRU(Cell):
             prev={"h": δh * z},
         )
 
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        r, z, n, q = (gates[name] for name in ("r", "z", "n", "q"))
+        (dx_r, dx_z, dx_n), (dh_r, dh_z, dq) = (term.chunk(3, -1) for term in affine)
+        dr, dz = r * (1 - r) * (dx_r + dh_r), z * (1 - z) * (dx_z + dh_z)
+        dn = (1 - n * n) * (dx_n + r * dq + q * dr)
+        return {"h": (1 - z) * dn + z * tangent["h"] + (prev["h"] - n) * dz}
+
     def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
         """As `step`, in place."""
         (r, z, n), (h_r, h_z, q) = (term.chunk(3, -1) for term in affine)

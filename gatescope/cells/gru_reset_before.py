@@ -38,6 +38,14 @@ class GRUResetBefore(Cell):
             prev={"h": δh * z + δrh * r},
         )
 
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        r, z, n = (gates[name] for name in self.gates)
+        (dx_r, dx_z, dx_n), (dh_r, dh_z, _) = (term.chunk(3, -1) for term in affine)
+        dr, dz = r * (1 - r) * (dx_r + dh_r), z * (1 - z) * (dx_z + dh_z)
+        drh = r * tangent["h"] + prev["h"] * dr
+        dn = (1 - n * n) * (dx_n + drh @ _candidate_weight(w).T)
+        return {"h": (1 - z) * dn + z * tangent["h"] + (prev["h"] - n) * dz}
+
     def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
         (x_r, x_z, x_n), (h_r, h_z, _) = (term.chunk(3, -1) for term in affine)
         a_r = x_r + h_r

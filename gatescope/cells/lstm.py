@@ -40,6 +40,15 @@ class LSTM(Cell):
         δa = torch.cat([δi, δf, δg, δo], -1)
         return Pullback(total={"h": adjoint["h"], "c": δc}, affine=(δa, δa), prev={"c": δc * f})
 
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        i, f, g, o = (gates[name] for name in self.gates)
+        tanh_c = state["c"].tanh()
+        da_i, da_f, da_g, da_o = (affine[0] + affine[1]).chunk(4, -1)
+        di, df, dg = g * i * (1 - i) * da_i, prev["c"] * f * (1 - f) * da_f, i * (1 - g * g) * da_g
+        dc = f * tangent["c"] + di + df + dg
+        dm = o * (1 - tanh_c * tanh_c) * dc + tanh_c * o * (1 - o) * da_o
+        return {"h": dm @ w["weight_hr"].T if "weight_hr" in w else dm, "c": dc}
+
     def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
         """As `step` iterated: no gate reads c, so all are activated at once, in place, and only c runs over time."""
         i, f, g, o = affine[0].add_(affine[1]).chunk(4, -1)

@@ -22,6 +22,10 @@ class TanhRNN(Cell):
         δa = δh * (1 - h * h)
         return Pullback(total={"h": δh}, affine=(δa, δa), prev={})
 
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        h = state["h"]
+        return {"h": (1 - h * h) * (affine[0] + affine[1])}
+
 
 class ReluRNN(Cell):
     """h_t = max(a_t, 0), with the derivative 0 at a_t = 0, as in torch."""
@@ -36,3 +40,6 @@ class ReluRNN(Cell):
         δh = adjoint["h"]
         δa = δh.where(state["h"] > 0, 0)
         return Pullback(total={"h": δh}, affine=(δa, δa), prev={})
+
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        return {"h": (affine[0] + affine[1]).where(state["h"] > 0, 0)}

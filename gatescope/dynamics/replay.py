@@ -31,10 +31,10 @@ TOLERANCE = {
 }
 """The largest residual with which a trace is accepted, by the dtype in which the kernel multiplied."""
 
-# Blocks of this size fit the cache (measured: 1 to 8 MB do alike, less is slower); and there are so many at least that
-# what a block needs for itself stays small beside what is kept.
-_BLOCK_BYTES = 1 << 22
-_BLOCKS = 16
+# Blocks of time fit the cache, and are so many, where there is much, that what a block needs for itself stays small
+# beside what is kept. Measured: 1 to 8 MB do alike.
+_BLOCK_BYTES = (1 << 20, 1 << 22)
+_BLOCKS = 8
 
 
 def replay(
@@ -50,28 +50,21 @@ def replay(
     `final`, the states after the last step as the kernel returned them, is held against the replayed ones too.
     """
     cell, turned = layer.cell, layer.direction == "reverse"
-    steps, sequences = x.shape[:2]
+    steps = len(x)
     x_run, h_run = (reversed_in_time(v, lengths) if turned else v for v in (x, h))
     valid = None if bool((lengths == steps).all()) else valid_steps(lengths, steps)
-    rows = layer.weights["weight_ih"].shape[0]
-    # In the layer's own order the gates stand where their affine terms stood; turned round, each needs its own place.
-    place = x.new_empty(steps, sequences, rows) if cell.gates and not turned else None
-    kept = {} if place is None else dict(zip(cell.gates, place.chunk(len(cell.gates), -1), strict=True))
+    kept: dict[str, Tensor] = {}
     gap = 0.0
     memory, before = {name: initial[name] for name in cell.memory}, initial["h"]
-    block = max(1, min(_BLOCK_BYTES // (sequences * rows * x.element_size()), steps // _BLOCKS))
-    for start in range(0, steps, block):
-        now = slice(start, min(start + block, steps))
+    for now in _blocks(layer, x):
         h_prev = torch.cat([before[None], h_run[now][:-1]])
         before = h_run[now][-1]
-        affine = layer.affine(x_run[now], h_prev, out=None if place is None else place[now])
-        gates, states = cell.replay(layer.weights, affine, h_prev, memory)
+        gates, states = cell.replay(layer.weights, layer.affine(x_run[now], h_prev), h_prev, memory)
         memory = {name: states[name][-1] for name in cell.memory}
         for name, values in {**gates, **{name: states[name] for name in cell.memory}}.items():
             if name not in kept:
-                kept[name] = values.new_empty(steps, *values.shape[1:])
-            if kept[name][now].data_ptr() != values.data_ptr():  # unless the cell has left it in its place
-                kept[name][now] = values
+                kept[name] = values.new_empty(len(x), *values.shape[1:])
+            kept[name][now] = values
         gap = max(gap, _largest_gap(states["h"], h_run[now], None if valid is None else valid[now]))
     for name in kept:
         if turned:
@@ -93,20 +86,16 @@ def replay_known(
     tolerance: float,
 ) -> Trace:
     """The trace of a cell all of whose states are known: one step, for all times at once."""
-    steps, sequences = x.shape[:2]
     kept: dict[str, Tensor] = {}
     gaps = dict.fromkeys(states, 0.0)
     before = dict(initial)
-    rows = layer.weights["weight_ih"].shape[0]
-    block = max(1, min(_BLOCK_BYTES // (sequences * rows * x.element_size()), steps // _BLOCKS))
-    for start in range(0, steps, block):
-        now = slice(start, min(start + block, steps))
+    for now in _blocks(layer, x):
         prev = {name: torch.cat([before[name][None], values[now][:-1]]) for name, values in states.items()}
         before = {name: values[now][-1] for name, values in states.items()}
         gates, replayed = layer.cell.step(layer.weights, layer.affine(x[now], prev["h"]), prev)
         for name, values in gates.items():
             if name not in kept:
-                kept[name] = values.new_empty(steps, *values.shape[1:])
+                kept[name] = values.new_empty(len(x), *values.shape[1:])
             kept[name][now] = values
         gaps = {name: max(gap, _largest_gap(replayed[name], states[name][now])) for name, gap in gaps.items()}
     residual = max(gap / (_largest(states[name]) or 1.0) for name, gap in gaps.items())
@@ -120,14 +109,22 @@ def proven(trace: Trace, kernel_layer: RecurrentLayer, tolerance: float, final: 
     return _accepted(_stepwise(trace, kernel_layer, final) if trace.layer.cell.memory else trace, tolerance)
 
 
+def _blocks(layer: RecurrentLayer, x: Tensor) -> list[slice]:
+    """The stretches of time that are worked through one after the other."""
+    step = layer.weights["weight_ih"].shape[0] * x.shape[1] * x.element_size()
+    least, most = _BLOCK_BYTES
+    size = max(1, min(max(least, len(x) * step // _BLOCKS), most) // step)
+    return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
+
+
 def _accepted(trace: Trace, tolerance: float) -> Trace:
     if trace.residual <= tolerance:
         return trace
     raise ReplayError(
-        f"{trace.name}: what its weights give differs from what it returned by {100 * trace.residual:.2g} % (accepted: "
-        f"{100 * tolerance:.0g} %), so its gates are not known; most often something changes the output or the state in "
-        "place (a subclass, a hook, the loop itself) or the weights within the forward: leave that out, or use "
-        "gatescope.RecordingLSTM, RecordingGRU or RecordingRNN in its place."
+        f"{trace.name}: what its weights give differs from what it returned by {100 * trace.residual:.2g} %, where "
+        f"{100 * tolerance:.0g} % is accepted, so its gates are not known; most often something changes the output or "
+        "the state in place (a subclass, a hook, the loop itself) or the weights within the forward: leave that out, "
+        "or use gatescope.RecordingLSTM, RecordingGRU or RecordingRNN in its place."
     )
 
 

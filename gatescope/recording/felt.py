@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import NotRecordedError
+from ..trace import Adjoint
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -25,7 +26,9 @@ class Felt:
         """How many gradients have come."""
         self._gradients: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
-        self._has_graph = self._missed = False
+        self.has_graph = False
+        """Whether one of them came with a graph of its own, through which another backward may go."""
+        self._missed = False
 
     def listen(self, outputs: Mapping[str, Tensor]) -> None:
         """Catches every gradient with respect to these outputs from now on; nothing is set on the tensors."""
@@ -51,9 +54,8 @@ class Felt:
         """dL/d output, in the output's own layout; None where no gradient came."""
         if self._missed:
             raise NotRecordedError(
-                "A gradient was differentiated again (create_graph=True), and that enters the recurrence at every step, "
-                "not through its outputs alone, so its adjoints are not known; read them before the second backward, "
-                "or record a pass without it."
+                "A gradient was differentiated again (create_graph=True), which enters the recurrence at every step "
+                "and not through its outputs alone, so its adjoints are not known; record a pass without it."
             )
         return self._gradients.get(name)
 
@@ -73,10 +75,26 @@ class Felt:
         with torch.no_grad():
             now = copied(gradient.detach())
         self.arrivals += 1
-        self._missed = self._missed or (self._has_graph and not with_graph)
-        self._has_graph = self._has_graph or with_graph
+        self._missed = self._missed or (self.has_graph and not with_graph)
+        self.has_graph = self.has_graph or with_graph
         before = self._gradients.get(name)
         self._gradients[name] = now if before is None else before + now
+
+
+def doubts_about(felt: Felt, adjoints: list[Adjoint]) -> list[str]:
+    """What whoever reads these adjoints should know."""
+    doubts = []
+    for adjoint in adjoints:
+        log_norm = adjoint.log_norm("pair")
+        if bool((log_norm.isnan() | (log_norm == torch.inf)).any()):
+            doubts.append(f"the gradient of {adjoint.name} is NaN or infinite; look at the loss and at rec.nonfinite")
+            break
+    if felt.has_graph:
+        doubts.append(
+            f"a gradient of {adjoints[0].name} was taken with create_graph=True; what a backward through that gradient "
+            "adds is not in its adjoints"
+        )
+    return doubts
 
 
 def _viewed(

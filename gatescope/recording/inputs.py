@@ -1,9 +1,12 @@
-"""What a recurrent module cannot be called with, said before torch says it."""
+"""What cannot be recorded or called, said in one sentence before anything is done with it."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from ..cells import Cell
 from ..errors import InputError
 
 TorchModule = nn.RNNBase | nn.RNNCellBase
@@ -35,6 +38,29 @@ def check_input(title: str, module: TorchModule, given: object, hx: object = Non
     if isinstance(module, nn.RNNBase) and _steps_of(module, given, x) == 0:
         raise InputError(f"{seen}, which has no steps; leave empty sequences out.")
     _check_state(title, module, given, x, hx)
+
+
+def check_options(model: Any, every: Any, cells: Any, dropout: Any) -> None:
+    """Raises an InputError for a Recorder's argument that means nothing."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"A {type(model).__name__} was given, and an nn.Module is wanted; give the model itself.")
+    if not isinstance(every, int) or every < 1:
+        raise InputError(f"every={every} was given, and a whole number from 1 is wanted; every=1 records all.")
+    if dropout not in {None, "layerwise"}:
+        raise InputError(f'dropout={dropout!r} was given, and "layerwise" or None is wanted.')
+    for module, cell in dict(cells or {}).items():
+        if not (isinstance(module, type) and isinstance(cell, Cell)):
+            raise InputError(f"cells was given {module!r}: {cell!r}, and a module's class and a Cell are wanted.")
+
+
+def given_to(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The input and the state with which a recurrent module was called."""
+    rest = list(kwargs.values())
+    x = args[0] if args else kwargs.get("input", rest[0] if rest else None)
+    if len(args) > 1:
+        return x, args[1]
+    states = [value for value in rest if value is not x]
+    return x, states[0] if states else None
 
 
 def _check_state(title: str, module: TorchModule, given: object, x: Tensor, hx: object) -> None:

@@ -34,6 +34,11 @@ def listening(before: Callable[..., None], after: Callable[..., Any]) -> Iterato
                 torch_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
 
+def in_backward() -> bool:
+    """Whether autograd is at work in this thread: checkpointing runs a forward again there."""
+    return torch._C._current_graph_task_id() != -1
+
+
 @contextmanager
 def _eagerly() -> Iterator[None]:
     """The first to come tells torch.compile to stand back, the last to go lets it work again."""

@@ -18,10 +18,11 @@ from ..layers import kind_of
 from ..nonfinite import NonFinite, first_nonfinite
 from ..trace import Adjoint, Trace
 from .cell_chain import chain_from, outgoing_states
-from .inputs import check_input
+from .felt import doubts_about
+from .inputs import check_input, check_options, given_to
 from .kept import Call, Kept, Refused
 from .layout import data_of
-from .listening import listening
+from .listening import in_backward, listening
 from .recorded import Recorded
 from .stack_call import snapshot_of_stack_call
 from .stacked import run_stack
@@ -68,7 +69,7 @@ class Recorder:
         cells: Mapping[type[nn.Module], Cell] | None = None,
         dropout: Literal["layerwise"] | None = None,
     ) -> None:
-        _check_options(model, every, cells, dropout)
+        check_options(model, every, cells, dropout)
         self._model = unwrapped(model)
         self._watched = recurrent_modules(self._model, cells or {})
         self._every = every
@@ -167,11 +168,7 @@ class Recorder:
         known = self._kept.swept.get(id(call))
         if known is None or known[0] != call.felt.arrivals:
             known = self._kept.swept[id(call)] = (call.felt.arrivals, call.adjoints())
-            broken = [a.name for a in _flat(known[1]) if bool((a.log_scale.isnan() | (a.log_scale == torch.inf)).any())]
-            if broken:
-                text = (
-                    f"the gradient of {broken[0]} is NaN or infinite; look at the loss, and at traces with .nonfinite"
-                )
+            for text in doubts_about(call.felt, _flat(known[1])):
                 warnings.warn(text, GatescopeWarning, stacklevel=4)
         return known[1][depth][direction]
 
@@ -189,12 +186,12 @@ class Recorder:
     def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
         watched = self._watched.get(id(module))
         if watched is None or not self._mine():
-            self._kept.elsewhere += watched is not None and not _in_backward()
+            self._kept.elsewhere += watched is not None and not in_backward()
             return None
         if not self._recorded_now(module):
             return None
         kwargs, output = rest
-        given = _given(args, kwargs)
+        given = given_to(args, kwargs)
         try:
             return (
                 self._keep_stack(watched, given, output)
@@ -248,7 +245,7 @@ class Recorder:
 
     def _mine(self) -> bool:
         """Whether this call is of the thread that records, and not a forward run again within a backward."""
-        return threading.get_ident() == self._thread and not _in_backward()
+        return threading.get_ident() == self._thread and not in_backward()
 
     def _recorded_now(self, module: nn.Module) -> bool:
         return self._forward_of(module) % self._every == 0
@@ -267,11 +264,8 @@ class Recorder:
 
     def _why_not(self, name: str, there: list[str]) -> str:
         called = {call.watched.path for call in self._kept.calls}
-        known = [
-            w
-            for w in self._watched.values()
-            if w.path not in called and (name == w.path or name.startswith(f"{w.path}."))
-        ]
+        asked = [w for w in self._watched.values() if not w.path or name == w.path or name.startswith(f"{w.path}.")]
+        known = [w for w in asked if w.path not in called]
         if there and not known:
             return f"; there are those of {', '.join(there)}"
         where = known[0].title if known else "no recurrent module of the model"
@@ -294,18 +288,6 @@ class Recorder:
         )
 
 
-def _check_options(model: Any, every: Any, cells: Any, dropout: Any) -> None:
-    if not isinstance(model, nn.Module):
-        raise InputError(f"A {type(model).__name__} was given, and an nn.Module is wanted; give the model itself.")
-    if not isinstance(every, int) or every < 1:
-        raise InputError(f"every={every} was given, and a whole number from 1 is wanted; every=1 records all.")
-    if dropout not in {None, "layerwise"}:
-        raise InputError(f'dropout={dropout!r} was given, and "layerwise" or None is wanted.')
-    for module, cell in dict(cells or {}).items():
-        if not (isinstance(module, type) and isinstance(cell, Cell)):
-            raise InputError(f"cells was given {module!r}: {cell!r}, and a module's class and a Cell are wanted.")
-
-
 def _is_torchs_own(module: nn.Module) -> bool:
     """Whether torch's forward will read the arguments as they are."""
     return (
@@ -313,20 +295,5 @@ def _is_torchs_own(module: nn.Module) -> bool:
     )
 
 
-def _in_backward() -> bool:
-    """Whether autograd is at work in this thread: checkpointing runs a forward again there."""
-    return torch._C._current_graph_task_id() != -1
-
-
 def _flat(depths: list[list[Any]]) -> list[Any]:
     return [one for depth in depths for one in depth]
-
-
-def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The input and the state with which a recurrent module was called."""
-    rest = list(kwargs.values())
-    x = args[0] if args else kwargs.get("input", rest[0] if rest else None)
-    if len(args) > 1:
-        return x, args[1]
-    states = [value for value in rest if value is not x]
-    return x, states[0] if states else None

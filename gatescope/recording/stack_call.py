@@ -167,8 +167,8 @@ def snapshot_of_stack_call(
     assert isinstance(module, nn.RNNBase)
     if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(data_of(returned[0]), Tensor):
         raise ReplayError(
-            f"{watched.title} returns something else than torch's (output, states), so its hidden states are not known; "
-            "record the module that runs the kernel itself, or let this one return what torch's returns."
+            f"{watched.title} returns something else than torch's (output, states), so its hidden states are not "
+            "known; record the module that runs the kernel itself, or let this one return what torch's returns."
         )
     (x, hx), (output, hn) = given, returned
     if 0 in data_of(output).shape:

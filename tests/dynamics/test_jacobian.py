@@ -10,6 +10,7 @@ import gatescope as gs
 from gatescope.cells import CELLS
 from gatescope.dynamics.jacobian import linearised, linearised_at, state_size
 from gatescope.dynamics.unroll import unroll
+from gatescope.errors import GatescopeWarning, InputError
 from gatescope.trace import Trace
 from oracles import NO_NUDGE, STEPS, Weights
 from problems import Problem
@@ -90,6 +91,12 @@ def test_some_sequences_alone_have_the_same_jacobians() -> None:
         torch.testing.assert_close(some[step].matrix(), linearised(trace)[step].matrix()[[2, 0]], rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("sequences", [[], [3], [-1]])
+def test_sequences_that_the_trace_does_not_have_are_an_error(sequences: list[int]) -> None:
+    with pytest.raises(InputError, match="were asked of 3; choose some from 0 to 2"):
+        linearised(recorded(KINDS["lstm"])["l0"], sequences)
+
+
 def test_a_product_far_below_the_smallest_number_has_a_logarithm() -> None:
     problem = replace(Problem("rnn-tanh", time=400), layout="batched")
     module = problem.module()
@@ -121,6 +128,17 @@ def test_a_step_from_any_state_has_its_jacobian(kind: str) -> None:
         torch.testing.assert_close(matrix, textbook_jacobian(trace, 0, sequence), rtol=0, atol=1e-12)
 
 
+def test_a_cell_of_ones_own_has_the_same_jacobians_from_its_step_alone() -> None:
+    trace = recorded(KINDS["lstm"])["l0"]
+    lstm = trace.layer.cell
+    by_step = gs.Cell.from_step("own", gates=lstm.gates, memory=lstm.memory, step=lstm.step)
+    own = unroll(replace(trace.layer, cell=by_step), trace.x, trace.initial, trace.lengths)
+    for ours, theirs in zip(linearised(own).products(), linearised(trace).products(), strict=True):
+        torch.testing.assert_close(ours.normalised["product"], theirs.normalised["product"], rtol=0, atol=1e-12)
+    for step in range(5):
+        torch.testing.assert_close(linearised(own)[step].matrix(), linearised(trace)[step].matrix(), rtol=0, atol=1e-12)
+
+
 def test_a_float32_trace_is_linearised_in_float64_unless_told_otherwise() -> None:
     trace = recorded(replace(KINDS["gru"], dtype=torch.float32))["l0"]
     assert linearised(trace)[0].matrix().dtype == torch.float64
@@ -130,9 +148,14 @@ def test_a_float32_trace_is_linearised_in_float64_unless_told_otherwise() -> Non
     )
 
 
-def test_random_directions_are_orthonormal_and_the_same_for_the_same_seed() -> None:
-    jacobians = linearised(recorded(KINDS["lstm"])["l0"])
-    directions = jacobians.directions(3, seed=1)
-    torch.testing.assert_close(directions @ directions.mT, torch.eye(3).double().expand(3, -1, -1), rtol=0, atol=1e-14)
-    assert torch.equal(directions, jacobians.directions(3, seed=1))
-    assert not torch.equal(directions, jacobians.directions(3, seed=2))
+def test_where_a_state_is_not_finite_there_is_no_jacobian_but_there_is_for_other_sequences() -> None:
+    module = torch.nn.GRU(2, 3, dtype=torch.float64)
+    x = torch.randn(5, 3, 2, dtype=torch.float64)
+    x[2, 1, 0] = torch.nan
+    with gs.Recorder(module) as rec:
+        module(x)
+    with pytest.warns(GatescopeWarning):
+        trace = rec.traces["l0"]
+    with pytest.raises(InputError, match=r"nan at step 2 of sequence 1, .* choose `sequences` that stay finite"):
+        linearised(trace)
+    assert len(linearised(trace, [0, 2])) == 5

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from oracles import NO_NUDGE, STEPS
-from oracles import Weights as TextbookWeights
 from torch import Tensor
 
 import gatescope as gs
 from gatescope.cells import CELLS, Cell, Named
+from oracles import NO_NUDGE, STEPS
+from oracles import Weights as TextbookWeights
 
-T, B, I, H = 5, 3, 2, 4
+T, B, FEATURES, H = 5, 3, 2, 4
 ROWS = {"rnn-tanh": 1, "rnn-relu": 1, "lstm": 4, "gru": 3, "gru-reset-before": 3, "peephole": 4}
 
 
@@ -28,10 +28,10 @@ ALL += [pytest.param(CELLS["lstm"], True, id="lstm-proj"), pytest.param(PEEPHOLE
 every_cell = pytest.mark.parametrize(("cell", "projected"), ALL)
 
 
-def weights(cell: Cell, projected: bool) -> Named:  # noqa: FBT001
+def weights(cell: Cell, projected: bool) -> Named:
     out = 2 if projected else H
     rows = ROWS[cell.kind] * H
-    shapes = {"weight_ih": (rows, I), "weight_hh": (rows, out), "bias_ih": (rows,), "bias_hh": (rows,)}
+    shapes = {"weight_ih": (rows, FEATURES), "weight_hh": (rows, out), "bias_ih": (rows,), "bias_hh": (rows,)}
     if projected:
         shapes["weight_hr"] = (out, H)
     if cell.kind == "peephole":
@@ -50,7 +50,7 @@ def affine(w: Named, *lead: int) -> tuple[Tensor, Tensor]:
 
 
 @every_cell
-def test_one_step_for_all_times_at_once_equals_a_step_for_each(cell: Cell, projected: bool) -> None:  # noqa: FBT001
+def test_one_step_for_all_times_at_once_equals_a_step_for_each(cell: Cell, projected: bool) -> None:
     w = weights(cell, projected)
     terms, prev = affine(w, T, B), states(cell, w, T, B)
     gates, after = cell.step(w, terms, prev)
@@ -63,7 +63,7 @@ def test_one_step_for_all_times_at_once_equals_a_step_for_each(cell: Cell, proje
 
 
 @every_cell
-def test_replay_equals_the_step_iterated(cell: Cell, projected: bool) -> None:  # noqa: FBT001
+def test_replay_equals_the_step_iterated(cell: Cell, projected: bool) -> None:
     w = weights(cell, projected)
     terms, h, memory = affine(w, T, B), states(cell, w, T, B)["h"], states(cell, w, B)
     memory.pop("h")
@@ -77,7 +77,7 @@ def test_replay_equals_the_step_iterated(cell: Cell, projected: bool) -> None:  
 
 
 @every_cell
-def test_the_pullback_is_the_adjoint_of_the_step(cell: Cell, projected: bool) -> None:  # noqa: FBT001
+def test_the_pullback_is_the_adjoint_of_the_step(cell: Cell, projected: bool) -> None:
     w = weights(cell, projected)
     leaves = [term.requires_grad_() for term in affine(w, T, B)]
     prev = {name: s.requires_grad_() for name, s in states(cell, w, T, B).items()}
@@ -96,11 +96,72 @@ def test_the_pullback_is_the_adjoint_of_the_step(cell: Cell, projected: bool) ->
     assert torch.equal(back.total["h"], felt["h"])
 
 
+@every_cell
+def test_the_pushforward_is_the_derivative_of_the_step(cell: Cell, projected: bool) -> None:
+    w = weights(cell, projected)
+    terms, prev = affine(w, T, B), states(cell, w, T, B)
+    gates, after = cell.step(w, terms, prev)
+    changes, tangent = affine(w, T, B), states(cell, w, T, B)
+    _, truth = torch.func.jvp(lambda terms, prev: cell.step(w, terms, prev)[1], (terms, prev), (changes, tangent))
+    ours = cell.pushforward(w, gates, prev, after, changes, tangent)
+    assert tuple(ours) == cell.states
+    for name in cell.states:
+        torch.testing.assert_close(ours[name], truth[name], rtol=0, atol=1e-12)
+
+
+@every_cell
+def test_the_pushforward_is_the_transpose_of_the_pullback(cell: Cell, projected: bool) -> None:
+    w = weights(cell, projected)
+    terms, prev = affine(w, T, B), states(cell, w, T, B)
+    gates, after = cell.step(w, terms, prev)
+    changes, tangent = affine(w, T, B), states(cell, w, T, B)
+    felt = {name: torch.randn_like(s) for name, s in after.items()}
+    pushed = cell.pushforward(w, gates, prev, after, changes, tangent)
+    back = cell.pullback(w, gates, prev, after, felt)
+    at_the_end = sum((felt[name] * pushed[name]).sum() for name in cell.states)
+    at_the_start = sum((term * change).sum() for term, change in zip(back.affine, changes, strict=True))
+    at_the_start += sum((back.prev[name] * tangent[name]).sum() for name in back.prev)
+    torch.testing.assert_close(at_the_end, at_the_start, rtol=1e-12, atol=1e-11)
+
+
+@every_cell
+def test_many_directions_go_through_one_step_at_once(cell: Cell, projected: bool) -> None:
+    """The gates of a step `[sequence, 1, unit]` serve tangents and adjoints `[sequence, direction, unit]`."""
+    w = weights(cell, projected)
+    prev = states(cell, w, B, 1)
+    gates, after = cell.step(w, affine(w, B, 1), prev)
+    changes, tangent, felt = affine(w, B, T), states(cell, w, B, T), states(cell, w, B, T)
+    pushed, back = cell.pushforward(w, gates, prev, after, changes, tangent), cell.pullback(w, gates, prev, after, felt)
+    for k in range(T):
+        changed, pushed_here, felt_here = (
+            {name: values[:, k : k + 1] for name, values in named.items()} for named in (tangent, pushed, felt)
+        )
+        terms = (changes[0][:, k : k + 1], changes[1][:, k : k + 1])
+        alone = cell.pushforward(w, gates, prev, after, terms, changed)
+        back_alone = cell.pullback(w, gates, prev, after, felt_here)
+        for name in cell.states:
+            torch.testing.assert_close(pushed_here[name], alone[name], rtol=0, atol=1e-14)
+        torch.testing.assert_close(back.affine[1][:, k : k + 1], back_alone.affine[1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_with_a_pullback_alone_has_the_same_pushforward(kind: str) -> None:
+    cell = CELLS[kind]
+    w = weights(cell, projected=False)
+    terms, prev = affine(w, B), states(cell, w, B)
+    gates, after = cell.step(w, terms, prev)
+    changes, tangent = affine(w, B), states(cell, w, B)
+    ours = cell.pushforward(w, gates, prev, after, changes, tangent)
+    by_transposition = Cell.pushforward(cell, w, gates, prev, after, changes, tangent)
+    for name in cell.states:
+        torch.testing.assert_close(by_transposition[name], ours[name], rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", STEPS)
 def test_a_step_is_the_textbooks(kind: str) -> None:
     cell = CELLS[kind]
     w = weights(cell, projected=False)
-    x, prev = torch.randn(B, I, dtype=torch.float64), states(cell, w, B)
+    x, prev = torch.randn(B, FEATURES, dtype=torch.float64), states(cell, w, B)
     terms = (x @ w["weight_ih"].T + w["bias_ih"], prev["h"] @ w["weight_hh"].T + w["bias_hh"])
     gates, after = cell.step(w, terms, prev)
     moment = STEPS[kind](TextbookWeights.of(kind, w), x, prev, NO_NUDGE)
