@@ -337,12 +337,12 @@ def kept(statistics: GateStatistics) -> int:
 
 
 def test_more_data_needs_no_more_memory() -> None:
-    few, peak_of_few = streamed(parts=2, steps=50, sequences=10, units=8)
-    many, peak_of_many = streamed(parts=40, steps=50, sequences=10, units=8)
+    few, peak_of_few = streamed(parts=2, steps=200, sequences=10, units=64)  # megabytes, beside which caches are small
+    many, peak_of_many = streamed(parts=20, steps=200, sequences=10, units=64)
     assert kept(many) == kept(few)
     assert peak_of_many < 1.5 * peak_of_few
-    assert many.steps == 20 * few.steps == 20_000
-    assert many.n == 400
+    assert many.steps == 10 * few.steps == 40_000
+    assert many.n == 200
 
 
 @pytest.mark.slow
