@@ -24,6 +24,7 @@ def demo(*, out: Path, seed: int, quiet: bool) -> None:
     from ..report.html import write_html
     from ..research.demo import Settings, run_demo
     from ..research.demo_report import demo_report
+    from ..research.findings import findings
 
     out.parent.mkdir(parents=True, exist_ok=True)  # or say now, not after the training, that it cannot be
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
@@ -36,6 +37,6 @@ def demo(*, out: Path, seed: int, quiet: bool) -> None:
         measured = run_demo(told, settings=Settings(seed=seed))
         bar.update(task, description="writing the page")
         write_html(demo_report(measured), out)
-    for finding in measured.findings:
+    for finding in findings(measured):
         click.echo(clean(finding))
     click.echo(clean(str(out)))

@@ -7,7 +7,7 @@ do not overlap. Nothing here draws; what is said of the numbers stands in `findi
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -113,7 +113,6 @@ class Demo:
     twin: float
     """The largest difference between a held-out sequence and the most similar one that was trained on."""
     networks: tuple[Network, ...]
-    findings: tuple[str, ...]
 
 
 class Forecaster(nn.Module):
@@ -135,8 +134,6 @@ def run_demo(progress: Progress | None = None, *, settings: Settings = Settings(
 
     `progress` is called after each epoch of each network.
     """
-    from .findings import findings  # it speaks of the values above
-
     period, window = settings.period, settings.window
     task = sine(period=period, points=settings.sequences + window, window=window)
     trained_on, held_out = task.split(1 - settings.held_out)
@@ -158,7 +155,7 @@ def run_demo(progress: Progress | None = None, *, settings: Settings = Settings(
             networks.append(_network(plan, trained_on, held_out, shown, settings, told))
     truth = held_out.y[:, 0].double().numpy()
     distance = torch.cdist(held_out.x[:, :, 0], trained_on.x[:, :, 0], p=torch.inf)
-    measured = Demo(
+    return Demo(
         settings=settings,
         task=held_out,
         shown=shown,
@@ -167,9 +164,7 @@ def run_demo(progress: Progress | None = None, *, settings: Settings = Settings(
         persistence=float((held_out.x[:, -1] - held_out.y).square().mean()),
         twin=float(distance.min(1).values.max()),
         networks=tuple(networks),
-        findings=(),
     )
-    return replace(measured, findings=findings(measured))
 
 
 @dataclass(frozen=True)

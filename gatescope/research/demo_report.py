@@ -20,6 +20,7 @@ from ..report.sections.provenance import provenance_section
 from ..report.sections.verdicts import verdicts_section
 from ..verdicts import Attenuation, Verdict
 from .demo import LOSS, PLAIN, Demo, Network
+from .findings import findings
 
 FIRST = "LSTM"
 """The network that the page speaks of first."""
@@ -65,7 +66,7 @@ def _top(network: Network) -> Attenuation:
 
 
 def _found(demo: Demo, networks: Mapping[str, Network]) -> Section:
-    lead, *others = demo.findings or ("",)
+    lead, *others = findings(demo)
     return verdicts_section(
         [_named(name, verdict) for name, one in networks.items() for verdict in one.after.verdicts],
         lead=lead,

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from gatescope.cli.demo import demo
 from gatescope.research import demo as demo_module
 from gatescope.research.demo import Demo, Settings, run_demo
+from gatescope.research.findings import findings
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, measured: Demo) -> list[Settings]:
 
 
 def test_it_prints_what_was_found_and_where_the_page_is(tmp_path: Path, measured: Demo) -> None:
-    *findings, path = _run("--out", str(tmp_path / "new" / "page.html")).stdout.splitlines()
-    assert findings == list(measured.findings)
+    *said, path = _run("--out", str(tmp_path / "new" / "page.html")).stdout.splitlines()
+    assert said == list(findings(measured))
     assert path == str(tmp_path / "new" / "page.html")
     assert Path(path).read_text(encoding="utf-8").startswith("<!doctype html>")
 

@@ -138,7 +138,7 @@ def test_the_same_settings_give_the_same_numbers_and_leave_torch_alone(demo: Dem
     state = torch.get_rng_state()
     again = run_demo(settings=SMALL)
     assert torch.equal(torch.get_rng_state(), state)
-    assert again.findings == demo.findings
+    assert findings(again) == findings(demo)
     for one, other in zip(demo.networks, again.networks, strict=True):
         assert np.array_equal(one.losses, other.losses)
         assert np.array_equal(
@@ -192,7 +192,7 @@ def test_there_must_be_something_to_go_on_against() -> None:
 
 def test_a_finding_follows_from_the_numbers(demo: Demo) -> None:
     """Every number of the sentence on the whole window, once more from the curves."""
-    (sentence,) = (finding for finding in demo.findings if finding.startswith("At lag 19"))
+    (sentence,) = (finding for finding in findings(demo) if finding.startswith("At lag 19"))
     for network in demo.networks[:3]:
         log = network.after.curves["rnn.l1"].log_attenuation()[:, 19]
         assert f"({network.name}, log attenuation {log.mean():.3g}".replace("-", "−") in sentence.replace("-", "−")
@@ -200,7 +200,7 @@ def test_a_finding_follows_from_the_numbers(demo: Demo) -> None:
 
 
 def test_networks_that_learnt_nothing_are_not_said_to_have_learnt(demo: Demo) -> None:
-    assert demo.findings[0].startswith("0 of 5 networks")
+    assert findings(demo)[0].startswith("0 of 5 networks")
     learnt = replace(demo, networks=tuple(replace(network, error=1e-6) for network in demo.networks[:2]))
     assert findings(replace(learnt, networks=(*learnt.networks, *demo.networks[2:])))[0].startswith("2 of 5 networks")
 
@@ -253,7 +253,7 @@ def test_the_sentences_change_with_the_gradients(
 
 
 def test_no_sentence_holds_an_unfilled_place_or_a_raw_float(demo: Demo) -> None:
-    for finding in demo.findings:
+    for finding in findings(demo):
         assert finding.endswith(".")
         assert not re.search(r"[{}]|nan|\d\.\d{5,}|e-\d", finding), finding
 

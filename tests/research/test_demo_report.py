@@ -9,6 +9,7 @@ from gatescope.report.numbers import number, number_from_log
 from gatescope.report.section import Report
 from gatescope.research.demo import Demo, Settings, run_demo
 from gatescope.research.demo_report import demo_report
+from gatescope.research.findings import findings
 
 SMALL = Settings(sequences=300, hidden_size=6, epochs=5, lr=0.05, ahead=10, shown=2)
 
@@ -43,7 +44,7 @@ def test_the_page_shows_everything_that_the_demo_measures(report: Report) -> Non
 
 def test_every_finding_is_said(report: Report, demo: Demo) -> None:
     found = report.sections[0]
-    assert (found.lead, *found.prose) == demo.findings
+    assert (found.lead, *found.prose) == findings(demo)
     assert len(found.verdicts) == sum(len(network.after.verdicts) for network in demo.networks)
 
 
