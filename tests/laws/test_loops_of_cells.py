@@ -65,3 +65,12 @@ def test_states_and_adjoints_are_those_of_the_unrolled_loop(
     for part in ("total", "state", "preactivations", "initial"):
         for name, values in getattr(adjoint, part).items():
             torch.testing.assert_close(values.cpu().double(), truth[part][name], rtol=0, atol=tolerance * scale)
+
+
+def test_what_the_last_step_hands_to_no_one_feels_exactly_nothing() -> None:
+    """Autograd brings the total of c_T, and the pair's share of it is what is left beside h: zero, not its rounding."""
+    cell = nn.LSTMCell(3, 4)
+    with gs.Recorder(cell) as rec:
+        looped(cell, torch.randn(6, 2, 3), None)[0][-1].square().sum().backward()
+    assert (rec.adjoints["cell"].log_norm("c", of="state")[-1] == -torch.inf).all()
+    assert rec.adjoints["cell"].log_norm("c")[-1].isfinite().all()

@@ -76,7 +76,9 @@ def test_a_loop_over_a_cell_under_autocast(kind: str) -> None:
 def test_the_layer_of_a_bfloat16_trace_has_the_weights_that_the_kernel_read() -> None:
     module = nn.GRU(3, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16), gs.Recorder(module) as rec:
-        module(torch.randn(5, 2, 3))
+        x = torch.randn(5, 2, 3)
+        module(x)
+    assert torch.equal(rec.traces["l0"].x, x.bfloat16().float())
     weight = rec.traces["l0"].layer.weights["weight_hh"]
     assert torch.equal(weight, module.weight_hh_l0.detach().bfloat16().float())
 
