@@ -249,7 +249,8 @@ def _verdict(
     because.append(_object(curve, quantity))
     amount = f"{_factor(mean)} of" if mean < 0 else f"{_factor(mean)} times"
     claim = f"A signal {_steps(lag)} back arrives with {amount} the strength of the last step's."
-    source = _EXPLODING_SOURCE if "exploding" in level else _VANISHING_SOURCE
+    about_exploding = level is Level.EXPLODING or level_of is _level_exploding
+    source = _EXPLODING_SOURCE if about_exploding else _VANISHING_SOURCE
     return Verdict(level, claim, "; ".join(because), source, curve.layer)
 
 
@@ -277,7 +278,8 @@ def _abstention(curve: LagCurve, quantity: str, lag: int) -> Verdict | None:
     if cuts:
         return abstain(
             Level.CUT,
-            f"From {_steps(min(cuts))} back on no gradient arrives at all: it is cut there, which is not vanishing.",
+            f"In {len(cuts)} of {curve.n} sequences no gradient arrives at all from {_steps(min(cuts))} back on: it is "
+            "cut there, which is not vanishing.",
             f"exactly zero in {len(cuts)} of {curve.n} sequences: a detached state, a dead relu, a frozen input, or a "
             "gate saturated to the last bit",
         )
@@ -358,12 +360,12 @@ def _object(curve: LagCurve, quantity: str) -> str:
 
 
 def _factor(log_factor: float) -> str:
-    """0.37, 2.5, 3e-8; also what is too small or too large for a float."""
+    """0.37, 2.5, 3.1e-8; also what is too small or too large for a float."""
     power = log_factor / math.log(10)
-    if -2 <= power < 3:
+    if -2 <= power < 2:
         return f"{math.exp(log_factor):.2g}"
-    digit = round(10 ** (power - math.floor(power)))
-    return f"{digit}e{math.floor(power)}" if digit < 10 else f"1e{math.floor(power) + 1}"
+    digits = f"{10 ** (power - math.floor(power)):.1f}".removesuffix(".0")
+    return f"1e{math.floor(power) + 1}" if digits == "10" else f"{digits}e{math.floor(power)}"
 
 
 def _steps(number: int) -> str:

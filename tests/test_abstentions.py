@@ -48,7 +48,7 @@ def test_exact_zeros_are_a_cut_and_not_vanishing_before_they_are_too_little() ->
     verdict = judge_attenuation(curve(y), 90)
     assert verdict.level is Level.CUT
     assert verdict.claim == (
-        "From 36 steps back on no gradient arrives at all: it is cut there, which is not vanishing."
+        "In 3 of 3 sequences no gradient arrives at all from 36 steps back on: it is cut there, which is not vanishing."
     )
     assert "exactly zero in 3 of 3 sequences" in verdict.because
 

@@ -161,7 +161,7 @@ def test_of_sequences_of_different_length_those_count_that_reach_the_lag() -> No
 def test_a_verdict_reads_as_it_should() -> None:
     assert judge_attenuation(curve(straight(-0.114, spread=1.387)), 100) == Verdict(
         Level.VANISHING,
-        "A signal 100 steps back arrives with 1e-5 of the strength of the last step's.",
+        "A signal 100 steps back arrives with 1.1e-5 of the strength of the last step's.",
         because=(
             "mean log attenuation -11.40, 95 % CI [-11.90, -10.90] over 32 sequences, below ln 0.01 = -4.61; "
             "rate -0.114 [-0.119, -0.109] per step; in the tail -0.114 [-0.119, -0.109] per step; "
@@ -179,8 +179,8 @@ def test_a_verdict_reads_as_it_should() -> None:
         (math.log(0.5), "0.5 of the strength"),
         (0.0, "1 times the strength"),
         (math.log(25), "25 times the strength"),
-        (math.log(2.6e-5), "3e-5 of the strength"),
-        (math.log(9.7e-5), "1e-4 of the strength"),
+        (math.log(2.6e-5), "2.6e-5 of the strength"),
+        (math.log(9.7e-5), "9.7e-5 of the strength"),
         (math.log(4e7), "4e7 times the strength"),
         (-2302.585, "1e-1000 of the strength"),
         (2302.586, "1e1000 times the strength"),

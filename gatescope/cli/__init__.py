@@ -43,7 +43,7 @@ class Verb(NamedTuple):
 
 
 VERBS: Mapping[str, Verb] = {
-    "demo": Verb("gatescope.cli.demo:demo", "Train three small networks, look inside them, write reports/demo.html."),
+    "demo": Verb("gatescope.cli.demo:demo", "Train five small networks, look inside them, write reports/demo.html."),
 }
 
 

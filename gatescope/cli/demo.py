@@ -13,10 +13,12 @@ import rich_click as click
     show_default=True,
     help="Where the page is written.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides the first weights.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Decides the first weights."
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def demo(*, out: Path, seed: int, quiet: bool) -> None:
-    """Train an LSTM, a GRU and a tanh RNN on a sine wave, record every gate, and write a page about them."""
+    """Train three LSTMs, a GRU and a tanh RNN on a sine wave, record every gate, and write a page about them."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,7 +28,7 @@ def demo(*, out: Path, seed: int, quiet: bool) -> None:
     from ..research.demo_report import demo_report
     from ..research.findings import findings
 
-    out.parent.mkdir(parents=True, exist_ok=True)  # or say now, not after the training, that it cannot be
+    _make_room_for(out)  # or say now, not after the training, that there is none
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
         task = bar.add_task("training")
@@ -40,3 +42,14 @@ def demo(*, out: Path, seed: int, quiet: bool) -> None:
     for finding in findings(measured):
         click.echo(clean(finding))
     click.echo(clean(str(out)))
+
+
+def _make_room_for(out: Path) -> None:
+    """Makes the folder of a page and sees that something can be written there."""
+    import tempfile
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:  # in the name of what was asked for, not of the folder or of a passing file
+        raise OSError(error.errno, error.strerror, str(out)) from None

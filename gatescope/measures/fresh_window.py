@@ -1,4 +1,4 @@
-"""What training would feel if it saw only the last W steps: the loss and the gradient for each window length.
+"""What a network as it is would feel if it saw only the last W steps: loss and gradient for each window length.
 
     for each W: run on x_{T−W+1} … x_T from the model's own start, same end, same target
                 loss L_W,   |dL_W/dθ|,   log |dL_W/ds_0| of each sequence

@@ -115,6 +115,11 @@ class Demo:
     networks: tuple[Network, ...]
 
 
+def mean_squared_error(prediction: Tensor, truth: Tensor) -> Tensor:
+    """The loss of the classic example, under the name that the page gives it."""
+    return nn.functional.mse_loss(prediction, truth)
+
+
 class Forecaster(nn.Module):
     """The regressor of the classic example: a recurrent stack, and a linear layer on its last step."""
 
@@ -252,7 +257,7 @@ def _moment(model: Forecaster, held_out: Task, shown: Sequence[int]) -> Moment:
     return Moment(
         curves=MappingProxyType(curves),
         windows=fresh_window(
-            model, apart.x, apart.y, nn.functional.mse_loss, [length for length in WINDOWS if length <= window]
+            model, apart.x, apart.y, mean_squared_error, [length for length in WINDOWS if length <= window]
         ),
         attenuations=MappingProxyType({name: attenuation(curve, window - 1) for name, curve in curves.items()}),
         horizons=MappingProxyType({name: horizons(curve) for name, curve in curves.items()}),

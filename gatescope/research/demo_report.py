@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from .. import __version__
 from ..measures.lag_curve import LagCurve
-from ..report.numbers import listed, number_from_log
+from ..report.numbers import listed, number, number_from_log
 from ..report.section import Report, Section
 from ..report.sections.fresh_window import fresh_window_section
 from ..report.sections.gates import gates_section
@@ -131,7 +131,7 @@ def _inputs(demo: Demo) -> Float[np.ndarray, "shown time"]:
 def _provenance(demo: Demo) -> Section:
     settings = demo.settings
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "matplotlib"))
-    residual = max(one.after.residual for one in demo.networks)
+    residual = max(moment.residual for one in demo.networks for moment in (one.before, one.after))
     return provenance_section(
         {
             "data": f"a sine of period {settings.period}, {settings.sequences} windows of {settings.window} steps",
@@ -139,8 +139,8 @@ def _provenance(demo: Demo) -> Section:
             "training": f"{settings.epochs} epochs of Adam, batches of {settings.batch_size}, rate {settings.lr:g}",
             "loss": LOSS,
             "seed": str(settings.seed),
-            "device and dtype": "CPU, one thread, float32; gradients in float64 along the recorded trajectory",
-            "replay residual": f"at most {residual:.1e}",
+            "device and dtype": "CPU, one thread, float32; the scale of every gradient as a logarithm in float64",
+            "replay residual": f"at most {number(residual)}",
             "versions": f"gatescope {__version__}, {libraries}, Python {platform.python_version()}",
         },
         lead=f"Made by gatescope {__version__} with seed {settings.seed}; the same command gives the same numbers.",

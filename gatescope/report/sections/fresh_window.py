@@ -68,7 +68,7 @@ def _panels(
         return Panel(tuple(curves), f"{shortened(_capital(moment), 18)}: {what}", "window (steps)", y_label, marks)
 
     return (
-        panel("loss", shortened(first.loss_name, 30), losses),
+        panel("loss", shortened(first.loss_name.replace("_", " "), 30), losses),
         panel("weights", "norm of dL/dθ (loss / weight)", norms, norm),
         panel("start", "norm of dL/ds₀ (loss / state)", starts, start),
     )
@@ -115,9 +115,10 @@ def _heard(moment: str, networks: Mapping[str, FreshWindow]) -> str:
 
 def _caption(moments: Mapping[str, Mapping[str, FreshWindow]]) -> str:
     one = next(iter(next(iter(moments.values())).values()))
+    loss = shortened(one.loss_name.replace("_", " "))
     return (
-        f"The same {_start(one)[-1].n} sequences cut at the left; loss: {shortened(one.loss_name)}. Weights: the "
-        "L2 norm over the weights of all recurrent layers. Start: the state before the window in layer "
+        f"The same {_start(one)[-1].n} sequences cut at the left, and the networks as they are; loss: {loss}. Weights: "
+        "the L2 norm over the weights of all recurrent layers. Start: the state before the window in layer "
         f"{shortened(next(iter(one.initial)))}, geometric mean over sequences, the band its 95 % interval."
     )
 
