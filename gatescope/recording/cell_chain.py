@@ -21,6 +21,7 @@ from ..shapes import full_lengths
 from ..trace import Adjoint, Kind, Trace
 from .arithmetic import Arithmetic, arithmetic_of
 from .felt import Felt
+from .stretches import Stretches
 from .watch import Watched
 
 States = tuple[Tensor, ...]
@@ -42,7 +43,7 @@ class CellChain:
     reads_its_memory: bool = False
     """Whether the cell computes h from the very tensors that it returns beside it, as a loop in Python does and a fused
     kernel does not: the gradient that autograd brings to these then includes what comes through h."""
-    _kept: list[list[Tensor]] = field(default_factory=list)
+    _kept: list[Stretches] = field(default_factory=list)
     _last: tuple[tuple[weakref.ref[Tensor], int | None], ...] = ()
 
     @property
@@ -65,10 +66,10 @@ class CellChain:
         """Keeps one more step."""
         self.__dict__.pop("traces", None)  # what was read of the loop so far no longer is the whole of it
         if not self._kept:
-            self._kept = [[] for _ in (x, *out)]
+            self._kept = [Stretches() for _ in (x, *out)]
             self.reads_its_memory = any(_computed_from(out[0], memory) for memory in out[1:])
         for kept, values in zip(self._kept, (x, *out), strict=True):
-            kept.append(self._batched(values)[None])
+            kept.add(values.detach()[None] if self.unbatched else values.detach())
         self._last = tuple((weakref.ref(state), _version(state)) for state in out)
         self.felt.listen({f"{n}@{self.steps}": s for n, s in zip(self.layer.cell.states, out, strict=True)})
         self.steps += 1
@@ -78,11 +79,9 @@ class CellChain:
         """The one trace of the loop."""
         exact = self.arithmetic
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(exact.device, enabled=False):
-            for kept in self._kept:  # one by one, so that no more than one of them is there twice
-                kept[:] = [torch.cat(kept)]
-            (x,), *outgoing = self._kept
+            x, *outgoing = (kept.whole() for kept in self._kept)
             layer = self.layer.to(exact.kernel).to(exact.trace)
-            states = {name: s.to(exact.trace) for name, (s,) in zip(layer.cell.states, outgoing, strict=True)}
+            states = {name: s.to(exact.trace) for name, s in zip(layer.cell.states, outgoing, strict=True)}
             initial = layer.zeros(x.shape[1])
             if self.initial is not None:
                 initial = dict(zip(layer.cell.states, [s.to(exact.trace) for s in self.initial], strict=True))
@@ -94,7 +93,7 @@ class CellChain:
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.arithmetic.device, enabled=False):
             ((trace,),) = self.traces
             whole = {name: torch.zeros_like(values) for name, values in trace.states.items()}
-            seen_in = self._kept[1][0].dtype
+            seen_in = self._kept[1].whole().dtype
             for name, values in whole.items():
                 for step in range(self.steps):
                     gradient = self.felt.get(f"{name}@{step}")
