@@ -21,7 +21,7 @@ from ..shapes import full_lengths
 from ..trace import Adjoint, Kind, Trace
 from .arithmetic import Arithmetic, arithmetic_of
 from .felt import Felt
-from .stretches import Stretches
+from .growing import Growing
 from .watch import Watched
 
 States = tuple[Tensor, ...]
@@ -43,7 +43,7 @@ class CellChain:
     reads_its_memory: bool = False
     """Whether the cell computes h from the very tensors that it returns beside it, as a loop in Python does and a fused
     kernel does not: the gradient that autograd brings to these then includes what comes through h."""
-    _kept: list[Stretches] = field(default_factory=list)
+    _kept: list[Growing] = field(default_factory=list)
     _last: tuple[tuple[weakref.ref[Tensor], int | None], ...] = ()
 
     @property
@@ -66,7 +66,7 @@ class CellChain:
         """Keeps one more step."""
         self.__dict__.pop("traces", None)  # what was read of the loop so far no longer is the whole of it
         if not self._kept:
-            self._kept = [Stretches() for _ in (x, *out)]
+            self._kept = [Growing() for _ in (x, *out)]
             self.reads_its_memory = any(_computed_from(out[0], memory) for memory in out[1:])
         for kept, values in zip(self._kept, (x, *out), strict=True):
             kept.add(values.detach()[None] if self.unbatched else values.detach())
