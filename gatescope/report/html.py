@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from .. import __version__
 from ..cleaning import clean
+from ..writing import atomic_write
 from .figures import NARROW, WIDE, draw
 from .names import is_cut, shortened
 from .numbers import written
@@ -24,7 +25,6 @@ from .palette import THEMES
 from .section import Figure, Report
 from .sections.verdicts import level_name, loud, quiet, tone
 from .sheet import Picture
-from .writing import atomic_write
 
 
 def render_html(report: Report) -> str:

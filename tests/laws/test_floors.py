@@ -13,6 +13,7 @@ PACKAGE = ROOT / "gatescope"
 FLOORS = [
     ["errors"],
     ["cleaning"],
+    ["writing"],
     ["shapes"],
     ["cells"],
     ["layers"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatescope.report.writing import atomic_write
+from gatescope.writing import atomic_write
 
 
 def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:
