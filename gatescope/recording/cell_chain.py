@@ -92,6 +92,17 @@ class CellChain:
         """The gradient at every step of the loop."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.arithmetic.device, enabled=False):
             ((trace,),) = self.traces
+            return [[sweep(trace, self.arriving(0, 0))]]
+
+    @property
+    def masks(self) -> list[Tensor | None]:
+        """No dropout between depths: there is one."""
+        return []
+
+    def arriving(self, depth: int, direction: int) -> Arriving:
+        """What autograd saw at the state of every step: the whole gradient, recurrence included."""
+        with torch.inference_mode(False), torch.no_grad():
+            trace = self.traces[depth][direction]
             whole = {name: torch.zeros_like(values) for name, values in trace.states.items()}
             seen_in = self._kept[1].whole().dtype
             for name, values in whole.items():
@@ -100,7 +111,7 @@ class CellChain:
                     if gradient is not None:
                         values[step] = self._batched(gradient).to(values.dtype)
             kind: Kind = "total" if self.reads_its_memory else "state"
-            return [[sweep(trace, Arriving(whole, whole=kind, floor=4 * torch.finfo(seen_in).tiny))]]
+            return Arriving(whole, whole=kind, floor=4 * torch.finfo(seen_in).tiny)
 
     def _batched(self, values: Tensor) -> Tensor:
         values = values.detach()

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dynamics.adjoint import Arriving, at_input, sweep
+from ..dynamics.adjoint import Arriving
 from ..dynamics.replay import proven, replay
-from ..dynamics.scaled import Scaled
+from ..dynamics.stack_sweep import sweep_stack
 from ..errors import InputError, ReplayError
 from ..kernels import fused
 from ..layers import RecurrentLayer, Stack, stack_of
@@ -59,7 +59,43 @@ class StackCall:
     def adjoints(self) -> list[list[Adjoint]]:
         """For each depth, the gradient at every step of each direction."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
-            return self._swept()
+            top_down = sweep_stack(
+                len(self.stack),
+                len(self.stack[0]),
+                lambda depth, d: self.traces[depth][d],
+                self.arriving,
+                self.masks,
+            )
+            return [*top_down][::-1]
+
+    @cached_property
+    def masks(self) -> list[Tensor | None]:
+        """What the output of each layer but the last was multiplied by."""
+        inner = len(self.stack) - 1
+        if self.inner is not None:
+            return [between.mask for between in self.inner]
+        if not self.dropout:
+            return [None] * inner
+        assert self.rng is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.rng)
+            return [self.layout.dropout_mask(self.output, self.dropout) for _ in range(inner)]
+
+    def arriving(self, depth: int, direction: int) -> Arriving:
+        """What the loss sent back to this layer's outputs and final states, as autograd brought it."""
+        directions = len(self.stack[0])
+        row = depth * directions + direction
+        gradients = {name: self.felt.get(f"{name}_n") for name in self.stack[0][0].cell.states}
+        at_end = {
+            name: self.layout.with_sequences(gradient)[row].to(self.arithmetic.trace)
+            for name, gradient in gradients.items()
+            if gradient is not None
+        }
+        gradient = self.felt.get("output")
+        if depth + 1 < len(self.stack) or gradient is None:
+            return Arriving(at_end=at_end)
+        exact = self.layout.time_major(gradient).to(self.arithmetic.trace)
+        return Arriving({"h": exact.chunk(directions, -1)[direction].contiguous()}, at_end=at_end)
 
     def _replayed(self) -> list[list[Trace]]:
         lengths = self.layout.lengths(self.x)
@@ -79,25 +115,7 @@ class StackCall:
                 traces.append(replace(trace, call=self.call, forward=self.forward))
             found.append(traces)
             if depth + 1 < len(self.stack):
-                x = out if (mask := self._masks[depth]) is None else out * mask
-        return found
-
-    def _swept(self) -> list[list[Adjoint]]:
-        directions, arriving = len(self.stack[0]), self._arriving_on_top()
-        found: list[list[Adjoint]] = []
-        for depth in reversed(range(len(self.stack))):
-            at_end = [self._arriving_at_end(depth, d) for d in range(directions)]
-            here = [
-                sweep(trace, Arriving({} if up is None else {"h": up[0]}, None if up is None else up[1], end))
-                for trace, up, end in zip(self.traces[depth], arriving, at_end, strict=True)
-            ]
-            found.insert(0, here)
-            if depth:
-                below = [Scaled({"h": values}, scale) for values, scale in map(at_input, here)]
-                joined = below[0] + below[1] if len(below) > 1 else below[0]
-                mask = self._masks[depth - 1]
-                values = joined.normalised["h"] if mask is None else joined.normalised["h"] * mask
-                arriving = [(part.contiguous(), joined.log_scale) for part in values.chunk(directions, -1)]
+                x = out if (mask := self.masks[depth]) is None else out * mask
         return found
 
     def _output_of(
@@ -111,19 +129,6 @@ class StackCall:
         with self.arithmetic.again():
             return fused(layers, x, initial, lengths)[0]
 
-    @cached_property
-    def _masks(self) -> list[Tensor | None]:
-        """What the output of each layer but the last was multiplied by."""
-        inner = len(self.stack) - 1
-        if self.inner is not None:
-            return [between.mask for between in self.inner]
-        if not self.dropout:
-            return [None] * inner
-        assert self.rng is not None
-        with torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(self.rng)
-            return [self.layout.dropout_mask(self.output, self.dropout) for _ in range(inner)]
-
     def _initial(self, depth: int) -> list[dict[str, Tensor]]:
         layers = self.stack[depth]
         if self.initial is None:
@@ -133,22 +138,6 @@ class StackCall:
     def _states_of(self, states: tuple[Tensor, ...], depth: int, direction: int) -> dict[str, Tensor]:
         row = depth * len(self.stack[0]) + direction
         return {name: s[row] for name, s in zip(self.stack[0][0].cell.states, states, strict=True)}
-
-    def _arriving_on_top(self) -> list[tuple[Tensor, None] | tuple[Tensor, Tensor] | None]:
-        gradient, directions = self.felt.get("output"), len(self.stack[0])
-        if gradient is None:
-            return [None] * directions
-        exact = self.layout.time_major(gradient).to(self.arithmetic.trace)
-        return [(part.contiguous(), None) for part in exact.chunk(directions, -1)]
-
-    def _arriving_at_end(self, depth: int, direction: int) -> dict[str, Tensor]:
-        row = depth * len(self.stack[0]) + direction
-        gradients = {name: self.felt.get(f"{name}_n") for name in self.stack[0][0].cell.states}
-        return {
-            name: self.layout.with_sequences(g)[row].to(self.arithmetic.trace)
-            for name, g in gradients.items()
-            if g is not None
-        }
 
 
 def snapshot_of_stack_call(
