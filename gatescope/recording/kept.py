@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ..dynamics.adjoint import Arriving
 from ..errors import GatescopeError
 from ..trace import Adjoint, Trace
 from .cell_chain import CellChain
@@ -34,6 +35,13 @@ class Refused:
         raise self.error
 
     def adjoints(self) -> list[list[Adjoint]]:
+        raise self.error
+
+    @property
+    def masks(self) -> list[Tensor | None]:
+        raise self.error
+
+    def arriving(self, depth: int, direction: int) -> Arriving:
         raise self.error
 
 

@@ -1,0 +1,225 @@
+"""One recorded call in float64, some sequences at a time: what its layers did, and what they felt of a gradient.
+
+Three ways in which the gradient enters:
+
+* as the loss sent it, all at once;
+* from one step of the output alone, one source after the other: where a loss reads many steps, one backward pass mixes
+  the lags of all, and the sum of the sources is that pass;
+* from a random linear readout of h_n, where there is no loss.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..dynamics.adjoint import Arriving
+from ..dynamics.injected import injected
+from ..dynamics.precise import in_dtype
+from ..dynamics.stack_sweep import sweep_stack
+from ..dynamics.valid_part import valid_part, valid_part_of_adjoint, within
+from ..errors import GatescopeError
+from ..layers import Direction
+from ..trace import Adjoint, Trace
+from .cell_chain import CellChain
+from .kept import Call
+from .recorder import Recorder
+
+NOTICEABLE = 1e-4
+"""Of the gradient that is felt at a step of a loop of cells: what enters there and is less is taken for rounding."""
+ALL = slice(None)
+
+
+def linearised_calls(
+    recorder: Recorder,
+    *,
+    readout: int | None = None,
+    lengths: Int[Tensor, "sequence"] | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> "list[LinearisedCall]":
+    """The calls of a recording, in their order."""
+    return [LinearisedCall(call, readout, lengths, dtype) for call in recorder._kept.calls]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearisedCall:
+    """One call, ready to be looked at in float64, or in another dtype."""
+
+    call: Call
+    readout: int | None
+    """The seed of a random readout; None: the gradient is the loss's own."""
+    given_lengths: Int[Tensor, "sequence"] | None
+    """Where each sequence really ends, if the model was not told."""
+    dtype: torch.dtype = torch.float64
+    """In which it is linearised."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its layers."""
+        return [name for depth in self.call.names for name in depth]
+
+    @property
+    def felt(self) -> bool:
+        """Whether there is any gradient to speak of."""
+        return self.readout is not None or bool(self.call.felt)
+
+    @property
+    def sequences(self) -> int:
+        return int(self.call.traces[0][0].x.shape[1])
+
+    @property
+    def ends(self) -> Int[Tensor, "sequence"]:
+        """The number of valid steps of each sequence."""
+        trace = self.call.traces[0][0]
+        return trace.lengths if self.given_lengths is None else within(trace, self.given_lengths)
+
+    @property
+    def recorded(self) -> list[Trace]:
+        """The traces as they were recorded; none of a call that could not be."""
+        try:
+            return [trace for depth in self.call.traces for trace in depth]
+        except GatescopeError:
+            return []
+
+    @property
+    def bytes_of_a_sequence(self) -> int:
+        """What the trace and the adjoint of one sequence take in the widest layer."""
+        return max(self.dtype.itemsize * len(t.x) * (t.x.shape[2] + _KEPT * t.layer.hidden_size) for t in self.recorded)
+
+    def traces(self, sequences: slice = ALL) -> Iterator[Trace]:
+        """The traces, one layer after the other, from the first to the last."""
+        for depth in self.call.traces:
+            for trace in depth:
+                yield valid_part(in_dtype(trace, self.dtype, sequences), self.ends[sequences])
+
+    @cached_property
+    def enters(self) -> Bool[Tensor, "time sequence"]:
+        """Where the gradient enters, in any direction of the last layer."""
+        return torch.stack([self._enters(d) for d in range(self._directions)]).any(0)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        return tuple(trace.layer.direction for trace in self.call.traces[-1])
+
+    def reads_the_end(self, direction: Direction) -> bool:
+        """Whether the loss reads a direction of the last layer after its last step, in any sequence."""
+        at = self.directions.index(direction)
+        rows = torch.arange(self.sequences, device=self.ends.device)
+        return bool(self._enters(at)[_last_processed(self.call.traces[-1][at], self.ends), rows].any())
+
+    @property
+    def mixes_lags(self) -> bool:
+        """Whether the loss reads more than one step of some direction of some sequence."""
+        return any(int(self._enters(d).sum(0).max()) > 1 for d in range(self._directions))
+
+    def sources(self, direction: Direction, number: int, lag: int = 0) -> list[Int[Tensor, "sequence"]]:
+        """Steps of the output that the loss reads, of each sequence one, evenly spread, with many lags before them.
+
+        They lie within the last half of the shortest sequence, in the order in which the direction works, and leave
+        room for `lag`.
+        """
+        shortest = int(self.ends.min())
+        last = max(0, shortest - 1 - max(lag, shortest // 2))
+        rows = torch.arange(self.sequences, device=self.ends.device)
+        at = [self.ends - 1 - back if direction == "forward" else 0 * self.ends + back for back in range(last + 1)]
+        read = [steps for steps in at if bool(self.enters[steps, rows].any())] or [self.last_read(direction)]
+        places = torch.linspace(0, len(read) - 1, min(number, len(read))).round().int().tolist()
+        return [read[place] for place in places]
+
+    def last_read(self, direction: Direction) -> Int[Tensor, "sequence"]:
+        """The step of each sequence that is the last, in the order in which a direction works, to be read."""
+        found = self.enters.flip(0) if direction == "forward" else self.enters
+        first = found.int().argmax(0)
+        return len(found) - 1 - first if direction == "forward" else first
+
+    @torch.no_grad()
+    def adjoints(self, sequences: slice = ALL, *, source: Int[Tensor, "sequence"] | None = None) -> Iterator[Adjoint]:
+        """The adjoints, one layer after the other, from the last to the first.
+
+        `source` is, for each of all sequences, the one step of the output from which a gradient is to enter.
+        """
+        depths = len(self.call.names)
+
+        def arriving_at(depth: int, d: int) -> Arriving:
+            above = source is not None or self.readout is not None
+            if above and depth + 1 < depths:
+                return Arriving()
+            whole = self._arriving(depth, d)
+            arriving = whole if source is None else _from_one_step(whole, self.call.traces[depth][d], source)
+            return Arriving(
+                {name: values[:, sequences].to(self.dtype) for name, values in arriving.at_steps.items()},
+                None if arriving.log_scale is None else arriving.log_scale[:, sequences],
+                {name: values[sequences].to(self.dtype) for name, values in arriving.at_end.items()},
+            )
+
+        with torch.inference_mode(False):
+            top_down = sweep_stack(
+                depths,
+                self._directions,
+                lambda depth, d: in_dtype(self.call.traces[depth][d], self.dtype, sequences),
+                arriving_at,
+                [None if mask is None else mask[:, sequences].to(self.dtype) for mask in self.call.masks],
+            )
+            for depth in top_down:
+                for adjoint in reversed(depth):
+                    yield valid_part_of_adjoint(adjoint, self.ends[sequences])
+
+    @property
+    def _directions(self) -> int:
+        return len(self.call.names[0])
+
+    def _arriving(self, depth: int, direction: int) -> Arriving:
+        """What arrives at a layer from outside the call."""
+        if self.readout is not None:
+            trace = self.call.traces[depth][direction]
+            return Arriving(at_end={"h": _readout(trace, self.readout)[direction]})
+        return self._injected if isinstance(self.call, CellChain) else self.call.arriving(depth, direction)
+
+    @cached_property
+    def _injected(self) -> Arriving:
+        return injected(self.call.adjoints()[0][0])
+
+    def _enters(self, direction: int) -> Bool[Tensor, "time sequence"]:
+        """Where the gradient enters one direction of the last layer; what comes after an end enters at the end."""
+        trace = self.call.traces[-1][direction]
+        arriving = self._arriving(len(self.call.names) - 1, direction)
+        there = torch.zeros_like(trace.valid)
+        for values in arriving.at_steps.values():
+            there |= values.abs().amax(-1) > (0 if arriving.log_scale is None else NOTICEABLE)
+        time, sequence = there.nonzero(as_tuple=True)
+        enters = torch.zeros_like(there)
+        enters[time.minimum(self.ends[sequence] - 1), sequence] = True
+        if arriving.at_end:
+            enters[_last_processed(trace, self.ends), torch.arange(len(self.ends), device=enters.device)] = True
+        return enters
+
+
+_KEPT = 16
+"""About so many numbers a unit and step: gates, states and their adjoints."""
+
+
+def _last_processed(trace: Trace, ends: Int[Tensor, "sequence"]) -> Int[Tensor, "sequence"]:
+    return ends - 1 if trace.layer.direction == "forward" else torch.zeros_like(ends)
+
+
+def _from_one_step(whole: Arriving, trace: Trace, source: Int[Tensor, "sequence"]) -> Arriving:
+    """What arrives at one step of each sequence, and nothing else."""
+    source = source.to(trace.lengths.device)
+    here = torch.arange(len(trace.x), device=source.device)[:, None] == source
+    at_the_end = source == _last_processed(trace, trace.lengths)
+    return Arriving(
+        {name: values.where(here[..., None], 0) for name, values in whole.at_steps.items()},
+        whole.log_scale,
+        {name: values.where(at_the_end[:, None], 0) for name, values in whole.at_end.items()},
+    )
+
+
+def _readout(trace: Trace, seed: int) -> Float[Tensor, "direction sequence unit"]:
+    """One random direction for each sequence, the same on every device."""
+    sequences, units = trace.states["h"].shape[1:]
+    drawn = torch.randn(2, sequences, units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    readout: Tensor = drawn / units**0.5
+    return readout.to(trace.x.device)
