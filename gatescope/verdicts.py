@@ -7,8 +7,8 @@
 The sequence is the unit: the noise of y_b is a random walk over lags, so the residuals of a line through all points
 would give "95 %" intervals that hold the truth one time in three. First abstain, then judge *at lag L*: nearly every
 network has lost the gradient at some lag, and it matters only if the task needs that lag. Without a lag there is no
-verdict on vanishing, only horizons; exploding is always judged. This is one file because whoever doubts a judgement
-should find here all that led to it.
+verdict on vanishing, only horizons; exploding is always judged. Whether training explodes is another question, of many
+gradients and their tail. This is one file because whoever doubts a judgement should find here all that led to it.
 """
 
 import math
@@ -19,7 +19,8 @@ from enum import StrEnum
 import numpy as np
 
 from .errors import InputError
-from .measures.intervals import Interval, bootstrap_interval, student_t_interval
+from .measures.gradient_norms import GradientNorms
+from .measures.intervals import Interval, bootstrap_interval, share_interval, student_t_interval
 from .measures.lag_curve import LagCurve
 
 MIN_SEQUENCES = 8
@@ -32,6 +33,13 @@ VANISHING = 1e-2
 above 1e-2, by 60 % for 1e-4 to 1e-2, 47 % for 1e-7 to 1e-4, 6 % below. One task, one learning rate: no law."""
 EXPLODING = 1e2
 """Ours: the mirror image of `VANISHING`."""
+MIN_GRADIENTS = 30
+"""Ours: where a tenth of all gradients is large, the chance to see at most one of them in 30 is 18 %; in 8, 81 %."""
+LARGE = 10.0
+"""Over the median norm. Source: Pascanu, Mikolov & Bengio 2013, who clip at up to ten times the average."""
+HEAVY_TAIL = 1e-2
+"""Ours: the share of large gradients from which on a tail is heavy. A lognormal with s = 1 has 1.07 %, with s = 0.5 two
+in a million."""
 RESOLUTION = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Half the distance from 1 to the next number: added to a gradient of strength 1, anything below is rounded away.
 Source: IEEE 754; bfloat16 has 8 bits of significand."""
@@ -149,6 +157,32 @@ def judge(curve: LagCurve, lag: int | None = None, *, thresholds: Thresholds = D
     return (at_lag,) if at_lag == exploding or lag == _reach(curve, "pair") else (at_lag, exploding)
 
 
+def unreached(layer: str, loss: str) -> Verdict:
+    """What is to be said of a layer at whose outputs no gradient came back at all."""
+    return Verdict(
+        Level.NO_SIGNAL,
+        "The loss does not reach this layer.",
+        f"no gradient came back to its outputs: the loss does not depend on them, or a detach or no_grad stands "
+        f"between; loss: {loss}",
+        _ABSTENTION_SOURCE,
+        layer,
+    )
+
+
+def unread(curve: LagCurve) -> Verdict:
+    """What is to be said of a layer of a direction that the loss does not read after its last processed step."""
+    first = curve.direction == "reverse"
+    step = "of the input, where this direction has seen everything" if first else "of the sequence"
+    return Verdict(
+        Level.NO_SIGNAL,
+        f"The loss does not read this direction after its last step, the {'first' if first else 'last'} one {step}.",
+        "so there is no lag to count from there: whatever this layer feels entered at other steps; read h_n, which "
+        f"has the end of both directions; {_object(curve, 'pair')}",
+        _ABSTENTION_SOURCE,
+        curve.layer,
+    )
+
+
 def judge_attenuation(
     curve: LagCurve, lag: int, *, quantity: str = "pair", thresholds: Thresholds = DEFAULT
 ) -> Verdict:
@@ -162,6 +196,61 @@ def judge_exploding(curve: LagCurve, *, quantity: str = "pair", thresholds: Thre
     """Exploding, not exploding or borderline at the longest lag that the data allow, or why there is no telling."""
     lag = _reach(curve, quantity)
     return _abstention(curve, quantity, lag) or _verdict(curve, quantity, lag, _level_exploding, thresholds)
+
+
+def judge_training(norms: GradientNorms) -> Verdict:
+    """Exploding, not exploding or borderline over many gradients, by how often they are large; or why no telling.
+
+    A single large one is not exploding, however large.
+    """
+
+    def verdict(level: Level, claim: str, because: str) -> Verdict:
+        source = _ABSTENTION_SOURCE if level.abstains else _EXPLODING_SOURCE
+        return Verdict(level, claim, f"{because}; norm of {norms.of}", source)
+
+    if norms.nonfinite:
+        first = int((np.isnan(norms.log_norm) | (norms.log_norm == np.inf)).argmax())
+        return verdict(
+            Level.NON_FINITE,
+            f"{norms.nonfinite} of {_gradients(norms.n)} {_are(norms.nonfinite)} no finite number.",
+            f"NaN or infinity in {norms.nonfinite} of {_gradients(norms.n)}, first in number {first}, counted from 0",
+        )
+    zeros = int((norms.log_norm == -np.inf).sum())
+    if norms.log_quantile(0.5) == -np.inf:
+        return verdict(
+            Level.NO_SIGNAL,
+            f"{zeros} of {_gradients(norms.n)} {_are(zeros)} exactly zero, so that there is no usual size.",
+            f"exactly zero {zeros} times of {norms.n}: the loss does not depend on these weights there, or what lies "
+            "between is saturated, dead or detached",
+        )
+    if norms.n < MIN_GRADIENTS:
+        return verdict(
+            Level.INSUFFICIENT,
+            "There are too few gradients to say how often a large one comes.",
+            f"{_gradients(norms.n)}, and {MIN_GRADIENTS} are needed",
+        )
+    times = norms.times_median()
+    large = int((times > LARGE).sum())
+    share = share_interval(large, norms.n)
+    largest = int(norms.log_norm.argmax())
+    because = (
+        f"{large} of {norms.n} above {LARGE:g} times the median, {100 * share.mean:.2g} %, 95 % CI "
+        f"[{100 * share.low:.2g}, {100 * share.high:.2g}] %, {{place}}; the largest, number {largest}, is "
+        f"{_factor(float(norms.log_norm[largest]) - norms.log_quantile(0.5))} times the median; median "
+        f"{norms.median:.3g}, mean {norms.mean:.3g}; clipping at the mean would touch {100 * norms.clipped[1.0]:.2g} %"
+    )
+    at = f"{100 * HEAVY_TAIL:g} %"
+    claim = f"{large} of {_gradients(norms.n)} are more than {LARGE:g} times as large as the median one."
+    if large <= 1:
+        alone = f"One of {_gradients(norms.n)} is more than {LARGE:g} times the median; a single one is not exploding."
+        none = f"None of {_gradients(norms.n)} is more than {LARGE:g} times as large as the median one."
+        place = "one alone" if large else "none"
+        return verdict(Level.NOT_EXPLODING, alone if large else none, because.format(place=place))
+    if share.low > HEAVY_TAIL:
+        return verdict(Level.EXPLODING, claim, because.format(place=f"above {at}"))
+    if share.high <= HEAVY_TAIL:
+        return verdict(Level.NOT_EXPLODING, claim, because.format(place=f"below {at}"))
+    return verdict(Level.BORDERLINE, claim, because.format(place=f"across {at}: now and then, or exploding"))
 
 
 def attenuation(curve: LagCurve, lag: int, *, quantity: str = "pair") -> Attenuation:
@@ -271,8 +360,7 @@ def _abstention(curve: LagCurve, quantity: str, lag: int) -> Verdict | None:
         return abstain(
             Level.NO_SIGNAL,
             "The loss sends no gradient to the last step of this layer.",
-            f"exactly zero at lag 0 in all {curve.n} sequences: the loss does not read that step, or it is masked, or "
-            "what lies between is saturated or dead",
+            f"exactly zero at lag 0 in all {curve.n} sequences: {_why_silent(curve, quantity)}",
         )
     cuts = _cuts(curve, quantity, lag)
     if cuts:
@@ -287,11 +375,50 @@ def _abstention(curve: LagCurve, quantity: str, lag: int) -> Verdict | None:
     if reaching < MIN_SEQUENCES or _lags(curve, quantity) < MIN_LAGS:
         return abstain(
             Level.INSUFFICIENT,
-            f"There is too little data to say what arrives from {_steps(lag)} back.",
+            f"There is too little data to say what arrives from {_steps(lag)} back: {_what_lacks(curve, lag)}.",
             f"{reaching} of {curve.n} sequences reach so far back, the longest has {_steps(int(curve.lengths.max()))}, "
             f"and {MIN_SEQUENCES} sequences with {MIN_LAGS} lags are needed",
         )
     return None
+
+
+def _why_silent(curve: LagCurve, quantity: str) -> str:
+    """Of sequences none of which has a gradient at lag 0, what became of it and what to do."""
+    arrivals = _arrivals(curve, quantity)
+    if not len(arrivals):
+        return (
+            "and at every other lag: the loss does not depend on this layer, or it is masked, or what lies between is "
+            "detached, saturated or dead"
+        )
+    at_its_first = len(arrivals) == curve.n and bool((arrivals == curve.lengths - 1).all())
+    if curve.direction == "reverse" and at_its_first:
+        return (
+            f"the first gradient arrives {_span(arrivals)} back, at the first step that this reverse layer takes: the "
+            "loss reads the end of the input, as out[:, -1] does, where this direction has seen one step alone; read "
+            "h_n, which holds the last state of both directions"
+        )
+    return (
+        f"the first gradient arrives {_span(arrivals)} back: the loss reads an earlier step of this layer, or what "
+        "follows is masked; if that is padding, give lengths, so that lags count from each sequence's own end"
+    )
+
+
+def _what_lacks(curve: LagCurve, lag: int) -> str:
+    longest = int(curve.lengths.max())
+    if lag > longest:
+        return f"the longest sequence has {_steps(longest)}"
+    if curve.n < MIN_SEQUENCES:
+        return f"there {_are(curve.n)} {_count(curve.n, 'sequence')}, and {MIN_SEQUENCES} are needed"
+    if longest < MIN_LAGS:
+        return f"the longest sequence has {_steps(longest)}, and {MIN_LAGS} are needed"
+    return f"fewer than {MIN_SEQUENCES} sequences have a gradient and enough steps"
+
+
+def _arrivals(curve: LagCurve, quantity: str) -> np.ndarray:
+    """For each sequence without a gradient at lag 0 but with one later, the first lag that has it."""
+    alive = curve.log_norm[quantity] > -np.inf  # and no NaN, where a sequence has no such lag
+    arrivals: np.ndarray = alive.argmax(1)[alive.any(1) & ~alive[:, 0]]
+    return arrivals
 
 
 def _signal(curve: LagCurve, quantity: str) -> np.ndarray:
@@ -346,9 +473,15 @@ def _extrapolated(rates: Attenuation, level: float) -> float | None:
 
 def _left_out(curve: LagCurve, quantity: str) -> list[str]:
     silent = curve.n - _signal(curve, quantity).sum()
+    arrivals = _arrivals(curve, quantity)
+    late = f", where the first one arrives {_span(arrivals)} back: if what follows is padding, give lengths"
     cuts = _cuts(curve, quantity, int(curve.lengths.max()))
     return [
-        *([f"{silent} of {curve.n} sequences without a gradient left out"] if silent else []),
+        *(
+            [f"{silent} of {curve.n} sequences without a gradient left out{late * bool(len(arrivals))}"]
+            if silent
+            else []
+        ),
         *([f"{len(cuts)} of {curve.n} sequences are cut later, from {_steps(min(cuts))} back on"] if cuts else []),
     ]
 
@@ -368,5 +501,23 @@ def _factor(log_factor: float) -> str:
     return f"1e{math.floor(power) + 1}" if digits == "10" else f"{digits}e{math.floor(power)}"
 
 
+def _span(lags: np.ndarray) -> str:
+    """7 steps, 3 to 7 steps."""
+    low, high = (int(lags.min()), int(lags.max())) if len(lags) else (0, 0)
+    return _steps(high) if low == high else f"{low} to {_steps(high)}"
+
+
 def _steps(number: int) -> str:
-    return "1 step" if number == 1 else f"{number} steps"
+    return _count(number, "step")
+
+
+def _gradients(number: int) -> str:
+    return _count(number, "gradient")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -4,8 +4,11 @@ from .contributions import Contributions
 from .fixed_points import FixedPoints
 from .fresh_window import FreshWindow
 from .gate_statistics import GateStatistics
+from .gradient_norms import GradientNorms
 from .lag_curve import LagCurve
 from .lyapunov import Lyapunov
+from .onset import Onset
+from .padding import Padding
 from .path_split import PathSplit
 from .singular_values import SingularValues
 from .state_geometry import StateGeometry
@@ -26,5 +29,8 @@ MEASURES = (
     SingularValues,
     StateGeometry,
     FixedPoints,
+    Onset,
+    GradientNorms,
+    Padding,
 )
 """Every kind of answer; `measure` is its name, `to_frame()` a tidy table."""

@@ -1,6 +1,7 @@
 """A statistic over sequences with its 95 % interval: Student's t for a mean, the bootstrap for what is not one.
 
 mean ± t_{0.975, n−1} · sd / √n                      Student 1908
+exact binomial interval of a share k / n             Clopper & Pearson 1934
 BCa bootstrap: bias-corrected and accelerated        Efron 1987; DiCiccio & Efron 1996
 """
 
@@ -40,6 +41,17 @@ def student_t_interval(values: Float[np.ndarray, "sequence"]) -> Interval:
     with np.errstate(invalid="ignore"):  # of infinite values there is no spread
         half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def share_interval(count: int, n: int) -> Interval:
+    """The share of `count` among `n` independent trials; its interval is exact, and holds the truth at least so often.
+
+    `n` is to be at least 1.
+    """
+    from scipy.stats import binomtest
+
+    ends = binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")
+    return Interval(count / n, float(ends.low), float(ends.high), n)
 
 
 def bootstrap_interval(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import gatescope as gs
 from gatescope.errors import InputError
 from gatescope.measures import MEASURES
 from gatescope.measures.fresh_window import ALL, FreshWindow, fresh_window
@@ -144,6 +145,44 @@ def test_time_may_be_the_first_dimension_and_the_cell_may_run_in_a_loop() -> Non
     np.testing.assert_allclose(np.exp(found.initial["cell"][0]), initial.numpy(), rtol=1e-10)
 
 
+class Leaky(nn.Module):
+    """h = (tanh a + h') / 2, as somebody wrote it, knowing nothing of gatescope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.from_x = nn.Linear(2, 3, bias=False, dtype=torch.float64)
+        self.from_h = nn.Linear(3, 3, bias=False, dtype=torch.float64)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        h = x.new_zeros(len(x), 3) if h is None else h
+        return (torch.tanh(self.from_x(x) + self.from_h(h)) + h) / 2
+
+
+LEAKY = gs.Cell.from_step(
+    "leaky",
+    gates=(),
+    step=lambda w, affine, prev: ({}, {"h": (torch.tanh(affine[0] + affine[1]) + prev["h"]) / 2}),
+    parameters={"weight_ih": "from_x.weight", "weight_hh": "from_h.weight"},
+)
+
+
+def test_a_cell_of_ones_own_is_measured_when_it_is_named() -> None:
+    model = Loop()
+    model.cell = Leaky()
+    x = torch.randn(9, 4, 2, dtype=torch.float64)
+    loss = lambda output, _: output.square().sum()  # noqa: E731
+    found = fresh_window(model, x, None, loss, [3, 9], time_dim=0, cells={Leaky: LEAKY})
+    for place, window in enumerate((3, 9)):
+        value = loss(model(x[-window:]), None)
+        gradients = torch.autograd.grad(value, list(model.parameters()))
+        norm = math.sqrt(sum(float(one.square().sum()) for one in gradients))
+        assert found.loss[place] == pytest.approx(value.item(), rel=1e-12)
+        assert found.parameters["cell"][place] == pytest.approx(norm, rel=1e-12)
+        assert found.together[place] == found.parameters[ALL][place]
+    with pytest.raises(InputError, match="name your own cell"):
+        fresh_window(model, x, None, loss, [3], time_dim=0)
+
+
 def test_only_trainable_parameters_count() -> None:
     model = forecaster(layers=1)
     x, y = batch()
@@ -212,6 +251,12 @@ def test_the_frame_is_tidy() -> None:
 def test_a_window_that_the_input_does_not_have_is_refused(windows: list[int]) -> None:
     with pytest.raises(InputError, match="were asked of 12 steps; choose some from 1 to 12"):
         fresh_window(forecaster(), *batch(), nn.functional.mse_loss, windows)
+
+
+@pytest.mark.parametrize("time_dim", [3, -4])
+def test_a_dimension_that_the_input_does_not_have_is_refused(time_dim: int) -> None:
+    with pytest.raises(InputError, match=r"shape \[5, 12, 2\], which has no such dimension"):
+        fresh_window(forecaster(), *batch(), nn.functional.mse_loss, [3], time_dim=time_dim)
 
 
 @pytest.mark.parametrize(
