@@ -21,6 +21,10 @@ class NotRecordedError(GatescopeError, LookupError):
     """Asked for what was not recorded."""
 
 
+class UnreadableError(GatescopeError, ValueError):
+    """A file is not what it should be, or is damaged."""
+
+
 class MissingExtraError(GatescopeError, ImportError):
     """An optional library is needed and not installed; what to do is the pip command that installs it."""
 

@@ -7,11 +7,12 @@ for each sequence by itself, T being its last processed step. Three L2 norms ove
 total dL/dc_t where the cell has one. Lag T is the initial state. Where a layer feeds another, the paths through that
 one count too.
 
-Only a loss that is read at the last step makes this a curve over lag: a loss at every step adds up what many lags felt.
+Only a loss that is read at one step makes this a curve over lag: a loss at every step adds up what many lags felt.
+There each step is to be a source by itself, with a curve of its own, of which the mean is taken.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -93,12 +94,18 @@ class LagCurve:
         )
 
 
-def lag_curve(adjoint: Adjoint, *, loss: str) -> LagCurve:
-    """The lag curve of one recorded layer; `loss` says in words whose gradient it is and at which step it is read."""
-    lengths = adjoint.lengths.cpu().numpy()
+def lag_curve(adjoint: Adjoint, *, loss: str, read_at: Int[np.ndarray, "sequence"] | None = None) -> LagCurve:
+    """The lag curve of one recorded layer; `loss` says in words whose gradient it is and at which step it is read.
+
+    `read_at` is the step of the input at which the loss reads each sequence, and from which its lags count; the last
+    processed step if it is not given.
+    """
+    forward = adjoint.layer.direction == "forward"
+    whole = adjoint.lengths.cpu().numpy()
+    read_at = (whole - 1 if forward else np.zeros_like(whole)) if read_at is None else read_at
+    lengths = read_at + 1 if forward else whole - read_at
     lag = np.arange(lengths.max() + 1)
-    backward = adjoint.layer.direction == "forward"
-    step = np.where(lag < lengths[:, None], lengths[:, None] - 1 - lag if backward else lag, 0)
+    step = np.where(lag < lengths[:, None], read_at[:, None] + (-lag if forward else lag), 0)
 
     def by_lag(name: str) -> np.ndarray:
         log_norm = adjoint.log_norm(name).cpu().numpy()
@@ -118,3 +125,56 @@ def lag_curve(adjoint: Adjoint, *, loss: str) -> LagCurve:
         lengths=lengths,
         log_norm=MappingProxyType({name: by_lag(name) for name in quantities}),
     )
+
+
+def of_all_sequences(parts: Sequence[LagCurve]) -> LagCurve:
+    """The curve of one layer from those of some of its sequences at a time, in their order."""
+    lags = max(len(part.lags) for part in parts)
+
+    def joined(name: str) -> np.ndarray:
+        found = np.concatenate([_wide(part.log_norm[name], lags) for part in parts])
+        found.setflags(write=False)
+        return found
+
+    return replace(
+        parts[0],
+        lengths=np.concatenate([part.lengths for part in parts]),
+        log_norm=MappingProxyType({name: joined(name) for name in parts[0].log_norm}),
+    )
+
+
+def mean_over_sources(curves: Sequence[LagCurve], *, loss: str) -> LagCurve:
+    """The mean of the logarithms over curves of the same sequences, each read at another step.
+
+    It goes as far back as all of them do, and leaves out, sequence by sequence, the sources that send no gradient.
+    """
+    first = curves[0]
+    lengths = np.min([curve.lengths for curve in curves], axis=0)
+    lags = int(lengths.max()) + 1
+    exists = np.arange(lags) <= lengths[:, None]
+    sends = np.stack([curve.log_norm["pair"][:, 0] != -np.inf for curve in curves])
+
+    def mean(name: str) -> np.ndarray:
+        stacked = np.stack([_wide(curve.log_norm[name], lags) for curve in curves])
+        kept = np.where(sends[..., None], stacked, 0.0)
+        silent = ~sends.any(0)
+        with np.errstate(invalid="ignore"):
+            found: np.ndarray = kept.sum(0) / np.maximum(sends.sum(0), 1)[:, None]
+        found[silent] = -np.inf
+        found[~exists] = np.nan
+        found.setflags(write=False)
+        return found
+
+    return replace(
+        first,
+        loss=loss,
+        lengths=lengths,
+        log_norm=MappingProxyType({name: mean(name) for name in first.log_norm}),
+    )
+
+
+def _wide(log_norm: np.ndarray, lags: int) -> np.ndarray:
+    """The first lags of a curve, NaN where it has fewer."""
+    wide = np.full((len(log_norm), lags), np.nan)
+    wide[:, : log_norm.shape[1]] = log_norm[:, :lags]
+    return wide

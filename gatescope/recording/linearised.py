@@ -40,8 +40,14 @@ def linearised_calls(
     lengths: Int[Tensor, "sequence"] | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> "list[LinearisedCall]":
-    """The calls of a recording, in their order."""
-    return [LinearisedCall(call, readout, lengths, dtype) for call in recorder._kept.calls]
+    """The calls of a recording, in their order; each knows the next that its output may have gone into."""
+    calls: list[LinearisedCall] = []
+    after = None
+    for call in reversed(recorder._kept.calls):
+        here = LinearisedCall(call, readout, lengths, dtype, after if readout is None else None)
+        after = here if here.felt else after
+        calls.insert(0, here)
+    return calls
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,8 @@ class LinearisedCall:
     """Where each sequence really ends, if the model was not told."""
     dtype: torch.dtype = torch.float64
     """In which it is linearised."""
+    next: "LinearisedCall | None" = None
+    """The next call that felt anything of the loss."""
 
     @property
     def names(self) -> list[str]:
@@ -104,15 +112,36 @@ class LinearisedCall:
     def directions(self) -> tuple[Direction, ...]:
         return tuple(trace.layer.direction for trace in self.call.traces[-1])
 
+    @cached_property
+    def reader(self) -> "LinearisedCall | None":
+        """The call of another module that read this one's steps, where the loss comes through it from one step alone.
+
+        Two modules, one reading what the other gives, are then a stack like any other: the gradient that enters the
+        lower one at every step is felt as that of the one step which the loss reads of the upper one.
+        """
+        upper = self.next
+        if upper is None or not self._enters_many_steps or not upper.recorded or upper.mixes_lags:
+            return None
+        other = upper.call.watched is not self.call.watched
+        as_long = upper.recorded[0].x.shape[:2] == self.recorded[0].x.shape[:2]
+        return upper if other and as_long and (upper.next is None or upper.reader is not None) else None
+
     def reads_the_end(self, direction: Direction) -> bool:
         """Whether the loss reads a direction of the last layer after its last step, in any sequence."""
+        if self.reader is not None:
+            return direction in self.reader.directions and self.reader.reads_the_end(direction)
         at = self.directions.index(direction)
         rows = torch.arange(self.sequences, device=self.ends.device)
         return bool(self._enters(at)[_last_processed(self.call.traces[-1][at], self.ends), rows].any())
 
     @property
     def mixes_lags(self) -> bool:
-        """Whether the loss reads more than one step of some direction of some sequence."""
+        """Whether one backward pass adds up the lags of several steps that the loss reads."""
+        return self._enters_many_steps and self.reader is None
+
+    @cached_property
+    def _enters_many_steps(self) -> bool:
+        """In some direction of some sequence."""
         return any(int(self._enters(d).sum(0).max()) > 1 for d in range(self._directions))
 
     def sources(self, direction: Direction, number: int, lag: int = 0) -> list[Int[Tensor, "sequence"]]:
@@ -188,7 +217,8 @@ class LinearisedCall:
         arriving = self._arriving(len(self.call.names) - 1, direction)
         there = torch.zeros_like(trace.valid)
         for values in arriving.at_steps.values():
-            there |= values.abs().amax(-1) > (0 if arriving.log_scale is None else NOTICEABLE)
+            size = values.abs().amax(-1)
+            there |= ~(size <= (0 if arriving.log_scale is None else NOTICEABLE))  # NaN enters too
         time, sequence = there.nonzero(as_tuple=True)
         enters = torch.zeros_like(there)
         enters[time.minimum(self.ends[sequence] - 1), sequence] = True

@@ -106,6 +106,49 @@ def test_what_reads_only_the_last_step_of_a_bidirectional_layer_does_not_read_th
     assert not call.reads_the_end("reverse")
 
 
+class Two(nn.Module):
+    """Two modules, the second reading the first, as one stack of two layers."""
+
+    def __init__(self, stack: nn.LSTM) -> None:
+        super().__init__()
+        self.lower, self.upper = nn.LSTM(3, 4, dtype=torch.float64), nn.LSTM(4, 4, dtype=torch.float64)
+        for depth, module in enumerate((self.lower, self.upper)):
+            weights = {name: stack.get_parameter(name.replace("l0", f"l{depth}")) for name in module.state_dict()}
+            module.load_state_dict(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.upper(self.lower(x)[0])[0]
+        return out
+
+
+@pytest.mark.parametrize("read", ["last step", "every step"])
+def test_modules_that_read_each_other_are_a_stack_where_the_loss_reads_one_step(read: str) -> None:
+    stack, x = nn.LSTM(3, 4, 2, dtype=torch.float64), torch.randn(7, 3, 3, dtype=torch.float64)
+    two, found = Two(stack), []
+    for model in (stack, two):
+        with gs.Recorder(model) as rec:
+            out = model(x)
+            out = out[0] if isinstance(out, tuple) else out
+            LOSSES[read](out, out, torch.full((3,), 7)).backward()
+        found.append(linearised_calls(rec))
+    ((whole,), (lower, upper)) = found
+    assert lower.mixes_lags == upper.mixes_lags == whole.mixes_lags == (read == "every step")
+    assert lower.reader is (upper if read == "last step" else None)
+    for one, other in zip([*lower.adjoints(), *upper.adjoints()], [*whole.adjoints()][::-1], strict=True):
+        assert torch.allclose(one.log_norm("pair"), other.log_norm("pair"), rtol=0, atol=EXACT)
+
+
+def test_a_module_that_is_read_by_a_decoder_of_another_length_is_a_source_at_every_step() -> None:
+    encoder, decoder = nn.GRU(3, 4), nn.GRU(4, 4)
+    model = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+    with gs.Recorder(model) as rec:
+        seen, _ = encoder(torch.randn(7, 3, 3))
+        decoder(seen.mean(0, keepdim=True).expand(2, -1, -1))[0][-1].sum().backward()
+    first, second = linearised_calls(rec)
+    assert first.mixes_lags
+    assert not second.mixes_lags
+
+
 @pytest.mark.parametrize("cell", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("read", [(7,), (2, 5, 7)])
