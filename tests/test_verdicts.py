@@ -167,7 +167,7 @@ def test_a_verdict_reads_as_it_should() -> None:
             "rate -0.114 [-0.119, -0.109] per step; in the tail -0.114 [-0.119, -0.109] per step; "
             "gradient of the whole recurrent state, layer encoder.l0 (lstm), loss: cross entropy at the last step"
         ),
-        source="threshold: ours, see verdicts.py; Bengio, Simard & Frasconi 1994 for the effect",
+        source="threshold: ours, see verdicts/thresholds.py; Bengio, Simard & Frasconi 1994 for the effect",
         layer="encoder.l0",
     )
 
