@@ -8,15 +8,17 @@ A cell's step reads two affine terms and the previous states, and gives its gate
 Its laws, each of them tested over every cell in `CELLS`:
 
 * `step` is polymorphic over leading axes: one call over `[time, sequence, unit]` equals a call per step;
-* `pullback` is the adjoint of `step`, with every state's own total among its results;
-* `pushforward` is its derivative, the transpose of `pullback`;
-* both take many directions at once: one gate `[sequence, 1, unit]` serves tangents `[sequence, direction, unit]`;
+* `slopes` are what its derivative needs and no direction changes, for one time or for all times at once, as `step`;
+* `pull` through the slopes is the adjoint of `step`, with every state's own total among its results;
+* `push` through the slopes is its derivative, the transpose of `pull`;
+* both take many directions at once: one slope `[sequence, 1, unit]` serves tangents `[sequence, direction, unit]`;
 * `replay` equals `step` iterated.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,6 +38,18 @@ class Pullback:
     """dL/d input-side and dL/d hidden-side pre-activations, `[..., block * unit]`."""
     prev: Named
     """dL/d previous states, along every path except the one through the hidden-side affine term."""
+
+
+def through_sigmoid(factor: Tensor, gate: Tensor) -> Tensor:
+    """factor ⊙ σ′ = factor ⊙ gate ⊙ (1 - gate), in one pass over memory."""
+    slope: Tensor = torch.ops.aten.sigmoid_backward(factor, gate)
+    return slope
+
+
+def through_tanh(factor: Tensor, gate: Tensor) -> Tensor:
+    """factor ⊙ tanh′ = factor ⊙ (1 - gate²), in one pass over memory."""
+    slope: Tensor = torch.ops.aten.tanh_backward(factor, gate)
+    return slope
 
 
 class Cell(ABC):
@@ -71,22 +85,37 @@ class Cell(ABC):
         """Gates and states of one step."""
 
     @abstractmethod
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
+        """The derivatives inside one step, by which `pull` and `push` multiply whatever direction comes.
+
+        They depend on what ran alone: those of a stretch of time are taken at once, before anything runs over time.
+        """
+
+    @abstractmethod
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
         """The adjoint of one step, given the adjoint of the states that it hands on."""
 
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
         """What a small change of the affine terms and of the previous states, `tangent`, makes of the next states.
 
-        A cell that has no lines of its own for it transposes its pullback, which is linear: slower and as exact.
+        A cell that has no lines of its own for it transposes its `pull`, which is linear: slower and as exact.
         """
         nothing = {name: torch.zeros_like(values) for name, values in tangent.items()}
 
         def pulled(adjoint: Named) -> tuple[Affine, Named]:
-            back = self.pullback(w, gates, prev, state, adjoint)
+            back = self.pull(w, slopes, adjoint)
             return back.affine, {**nothing, **back.prev}
 
         (pushed,) = torch.func.vjp(pulled, nothing)[1]((affine, tangent))
         return dict(pushed)
+
+    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+        """`pull` at a step of which everything is known."""
+        return self.pull(w, self.slopes(w, gates, prev, state), adjoint)
+
+    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+        """`push` likewise."""
+        return self.push(w, self.slopes(w, gates, prev, state), affine, tangent)
 
     def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
         """The pre-activation of each block: what stands inside σ or tanh."""
@@ -154,17 +183,18 @@ class StepCell(Cell):
         gates, state = self.textbook(w, affine, prev)
         return {**gates, "input_affine": affine[0], "hidden_affine": affine[1]}, state
 
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
+        """The point itself: autograd finds the slopes there."""
+        return {"input_affine": gates["input_affine"], "hidden_affine": gates["hidden_affine"], **prev}
+
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
         with torch.inference_mode(False), torch.enable_grad():
-            inputs = {f"prev {name}": value for name, value in prev.items()}
-            inputs = _widened({**inputs, **gates}, adjoint["h"])
-            inputs = {name: value.detach().requires_grad_() for name, value in inputs.items()}
-            affine = (inputs["input_affine"], inputs["hidden_affine"])
-            out = self.textbook(w, affine, {name: inputs[f"prev {name}"] for name in prev})[1]
-            wanted = [*affine, *(inputs[f"prev {name}"] for name in prev), *(out[name] for name in self.memory)]
+            at = _widened(slopes, adjoint["h"])
+            affine, prev = self._parted({name: values.detach().requires_grad_() for name, values in at.items()})
+            out = self._next_states(w, affine, prev)
             felt = torch.autograd.grad(
                 [out[name] for name in self.states],
-                wanted,
+                [*affine, *prev.values(), *(out[name] for name in self.memory)],
                 [adjoint[name] for name in self.states],
                 allow_unused=True,
                 materialize_grads=True,
@@ -175,14 +205,17 @@ class StepCell(Cell):
             prev=dict(zip(prev, felt[2 : 2 + len(prev)], strict=True)),
         )
 
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
-        def next_states(affine: Affine, prev: Named) -> Named:
-            return self.textbook(w, affine, prev)[1]
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
+        at = self._parted(_widened(slopes, tangent["h"]))
+        pushed: Named = torch.func.jvp(partial(self._next_states, w), at, (affine, tangent))[1]
+        return pushed
 
-        here = _widened(gates, tangent["h"])
-        at = ((here["input_affine"], here["hidden_affine"]), _widened(prev, tangent["h"]))
-        pushed: Named = torch.func.jvp(next_states, at, (affine, tangent))[1]
-        return {name: pushed[name] for name in self.states}
+    def _parted(self, at: Named) -> tuple[Affine, Named]:
+        return (at["input_affine"], at["hidden_affine"]), {name: at[name] for name in self.states}
+
+    def _next_states(self, w: Weights, affine: Affine, prev: Named) -> Named:
+        after = self.textbook(w, affine, prev)[1]
+        return {name: after[name] for name in self.states}
 
 
 def _widened(at: Named, directions: Tensor) -> Named:

@@ -14,7 +14,7 @@ Cho et al. 2014; this variant: Chung et al. 2014, torch.nn.GRU.
 import torch
 from torch import Tensor
 
-from .cell import Affine, Cell, Named, Pullback, Weights
+from .cell import Affine, Cell, Named, Pullback, Weights, through_sigmoid, through_tanh
 
 
 class GRU(Cell):
@@ -34,25 +34,30 @@ class GRU(Cell):
         n = (x_n + r * q).tanh()
         return {"r": r, "z": z, "n": n, "q": q}, {"h": n + z * (prev["h"] - n)}
 
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
         r, z, n, q = (gates[name] for name in ("r", "z", "n", "q"))
+        return {
+            "r": through_sigmoid(q, r),
+            "z": through_sigmoid(prev["h"] - n, z),
+            "n": through_tanh(1 - z, n),
+            "q": r,
+            "h_prev": z,
+        }
+
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
         δh = adjoint["h"]
-        δn = δh * (1 - z) * (1 - n * n)
-        δr = δn * q * r * (1 - r)
-        δz = δh * (prev["h"] - n) * z * (1 - z)
-        δq = δn * r
+        δn = δh * slopes["n"]
+        δr, δz, δq = δn * slopes["r"], δh * slopes["z"], δn * slopes["q"]
         return Pullback(
             total={"h": δh},
             affine=(torch.cat([δr, δz, δn], -1), torch.cat([δr, δz, δq], -1)),
-            prev={"h": δh * z},
+            prev={"h": δh * slopes["h_prev"]},
         )
 
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
-        r, z, n, q = (gates[name] for name in ("r", "z", "n", "q"))
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
         (dx_r, dx_z, dx_n), (dh_r, dh_z, dq) = (term.chunk(3, -1) for term in affine)
-        dr, dz = r * (1 - r) * (dx_r + dh_r), z * (1 - z) * (dx_z + dh_z)
-        dn = (1 - n * n) * (dx_n + r * dq + q * dr)
-        return {"h": (1 - z) * dn + z * tangent["h"] + (prev["h"] - n) * dz}
+        dn = dx_n + slopes["q"] * dq + slopes["r"] * (dx_r + dh_r)
+        return {"h": slopes["n"] * dn + slopes["z"] * (dx_z + dh_z) + slopes["h_prev"] * tangent["h"]}
 
     def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:
         """As `step`, in place."""

@@ -11,7 +11,7 @@ hidden-side term is not used. Cho et al. 2014; ONNX GRU with linear_before_reset
 import torch
 from torch import Tensor
 
-from .cell import Affine, Cell, Named, Pullback, Weights
+from .cell import Affine, Cell, Named, Pullback, Weights, through_sigmoid, through_tanh
 
 
 class GRUResetBefore(Cell):
@@ -25,26 +25,33 @@ class GRUResetBefore(Cell):
         r, z, n = a["r"].sigmoid(), a["z"].sigmoid(), a["n"].tanh()
         return {"r": r, "z": z, "n": n}, {"h": n + z * (prev["h"] - n)}
 
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
         r, z, n = (gates[name] for name in self.gates)
-        δh, h = adjoint["h"], prev["h"]
-        δn = δh * (1 - z) * (1 - n * n)
+        h = prev["h"]
+        return {
+            "r": through_sigmoid(h, r),
+            "z": through_sigmoid(h - n, z),
+            "n": through_tanh(1 - z, n),
+            "h_prev": z,
+            "h_prev in n": r,
+        }
+
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
+        δh = adjoint["h"]
+        δn = δh * slopes["n"]
         δrh = δn @ _candidate_weight(w)
-        δr = δrh * h * r * (1 - r)
-        δz = δh * (h - n) * z * (1 - z)
+        δr, δz = δrh * slopes["r"], δh * slopes["z"]
         return Pullback(
             total={"h": δh},
             affine=(torch.cat([δr, δz, δn], -1), torch.cat([δr, δz, torch.zeros_like(δn)], -1)),
-            prev={"h": δh * z + δrh * r},
+            prev={"h": δh * slopes["h_prev"] + δrh * slopes["h_prev in n"]},
         )
 
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
-        r, z, n = (gates[name] for name in self.gates)
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
         (dx_r, dx_z, dx_n), (dh_r, dh_z, _) = (term.chunk(3, -1) for term in affine)
-        dr, dz = r * (1 - r) * (dx_r + dh_r), z * (1 - z) * (dx_z + dh_z)
-        drh = r * tangent["h"] + prev["h"] * dr
-        dn = (1 - n * n) * (dx_n + drh @ _candidate_weight(w).T)
-        return {"h": (1 - z) * dn + z * tangent["h"] + (prev["h"] - n) * dz}
+        drh = slopes["h_prev in n"] * tangent["h"] + slopes["r"] * (dx_r + dh_r)
+        dn = dx_n + drh @ _candidate_weight(w).T
+        return {"h": slopes["n"] * dn + slopes["z"] * (dx_z + dh_z) + slopes["h_prev"] * tangent["h"]}
 
     def preactivations(self, w: Weights, affine: Affine, prev: Named) -> Named:
         (x_r, x_z, x_n), (h_r, h_z, _) = (term.chunk(3, -1) for term in affine)

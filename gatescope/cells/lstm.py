@@ -13,7 +13,7 @@ Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000; pr
 import torch
 from torch import Tensor
 
-from .cell import Affine, Cell, Named, Pullback, Weights
+from .cell import Affine, Cell, Named, Pullback, Weights, through_sigmoid, through_tanh
 
 
 class LSTM(Cell):
@@ -28,25 +28,28 @@ class LSTM(Cell):
         c = gates["f"] * prev["c"] + gates["i"] * gates["g"]
         return gates, {"h": _emitted(w, gates["o"], c), "c": c}
 
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
         i, f, g, o = (gates[name] for name in self.gates)
         tanh_c = state["c"].tanh()
-        δm = adjoint["h"] @ w["weight_hr"] if "weight_hr" in w else adjoint["h"]
-        δc = adjoint["c"] + δm * o * (1 - tanh_c * tanh_c)
-        δi = δc * g * i * (1 - i)
-        δf = δc * prev["c"] * f * (1 - f)
-        δg = δc * i * (1 - g * g)
-        δo = δm * tanh_c * o * (1 - o)
-        δa = torch.cat([δi, δf, δg, δo], -1)
-        return Pullback(total={"h": adjoint["h"], "c": δc}, affine=(δa, δa), prev={"c": δc * f})
+        return {
+            "i": through_sigmoid(g, i),
+            "f": through_sigmoid(prev["c"], f),
+            "g": through_tanh(i, g),
+            "o": through_sigmoid(tanh_c, o),
+            "c": through_tanh(o, tanh_c),
+            "c_prev": f,
+        }
 
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
-        i, f, g, o = (gates[name] for name in self.gates)
-        tanh_c = state["c"].tanh()
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
+        δm = adjoint["h"] @ w["weight_hr"] if "weight_hr" in w else adjoint["h"]
+        δc = adjoint["c"] + δm * slopes["c"]
+        δa = torch.cat([δc * slopes["i"], δc * slopes["f"], δc * slopes["g"], δm * slopes["o"]], -1)
+        return Pullback(total={"h": adjoint["h"], "c": δc}, affine=(δa, δa), prev={"c": δc * slopes["c_prev"]})
+
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
         da_i, da_f, da_g, da_o = (affine[0] + affine[1]).chunk(4, -1)
-        di, df, dg = g * i * (1 - i) * da_i, prev["c"] * f * (1 - f) * da_f, i * (1 - g * g) * da_g
-        dc = f * tangent["c"] + di + df + dg
-        dm = o * (1 - tanh_c * tanh_c) * dc + tanh_c * o * (1 - o) * da_o
+        dc = slopes["i"] * da_i + slopes["f"] * da_f + slopes["g"] * da_g + slopes["c_prev"] * tangent["c"]
+        dm = slopes["c"] * dc + slopes["o"] * da_o
         return {"h": dm @ w["weight_hr"].T if "weight_hr" in w else dm, "c": dc}
 
     def replay(self, w: Weights, affine: Affine, h: Tensor, memory: Named) -> tuple[Named, Named]:

@@ -17,14 +17,16 @@ class TanhRNN(Cell):
     def step(self, w: Weights, affine: Affine, prev: Named) -> tuple[Named, Named]:
         return {}, {"h": (affine[0] + affine[1]).tanh()}
 
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
-        δh, h = adjoint["h"], state["h"]
-        δa = δh * (1 - h * h)
-        return Pullback(total={"h": δh}, affine=(δa, δa), prev={})
-
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
         h = state["h"]
-        return {"h": (1 - h * h) * (affine[0] + affine[1])}
+        return {"h": 1 - h * h}
+
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
+        δa = adjoint["h"] * slopes["h"]
+        return Pullback(total={"h": adjoint["h"]}, affine=(δa, δa), prev={})
+
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
+        return {"h": slopes["h"] * (affine[0] + affine[1])}
 
 
 class ReluRNN(Cell):
@@ -36,10 +38,12 @@ class ReluRNN(Cell):
     def step(self, w: Weights, affine: Affine, prev: Named) -> tuple[Named, Named]:
         return {}, {"h": (affine[0] + affine[1]).relu()}
 
-    def pullback(self, w: Weights, gates: Named, prev: Named, state: Named, adjoint: Named) -> Pullback:
-        δh = adjoint["h"]
-        δa = δh.where(state["h"] > 0, 0)
-        return Pullback(total={"h": δh}, affine=(δa, δa), prev={})
+    def slopes(self, w: Weights, gates: Named, prev: Named, state: Named) -> Named:
+        return {"h": state["h"] > 0}
 
-    def pushforward(self, w: Weights, gates: Named, prev: Named, state: Named, affine: Affine, tangent: Named) -> Named:
-        return {"h": (affine[0] + affine[1]).where(state["h"] > 0, 0)}
+    def pull(self, w: Weights, slopes: Named, adjoint: Named) -> Pullback:
+        δa = adjoint["h"].where(slopes["h"], 0)
+        return Pullback(total={"h": adjoint["h"]}, affine=(δa, δa), prev={})
+
+    def push(self, w: Weights, slopes: Named, affine: Affine, tangent: Named) -> Named:
+        return {"h": (affine[0] + affine[1]).where(slopes["h"], 0)}

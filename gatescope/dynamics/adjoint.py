@@ -9,7 +9,7 @@ Werbos 1990 (backpropagation through time); Hochreiter & Schmidhuber 1997 for th
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,10 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..cells import Named, Pullback
-from ..shapes import last_step
+from ..cells import Cell, Named, Pullback
+from ..layers import linear
 from ..trace import Adjoint, Kind, Trace
-from .scaled import Scaled, unit_scale
+from .blocks import blocks, previous_states
+from .scaled import Scaled, sum_of, unit_scale
+
+_ALL_BLOCKS = "all row blocks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,41 +43,40 @@ class Arriving:
     `"total"` of every state, or the pair that is the `"state"`."""
 
 
-def sweep(trace: Trace, arriving: Arriving) -> Adjoint:
-    """Carries what arrives back through every step of a trace."""
+@torch.no_grad()
+def sweep(trace: Trace, arriving: Arriving, *, preactivations: bool = True) -> Adjoint:
+    """Carries what arrives back through every step of a trace.
+
+    Without the pre-activations' adjoints only those of the states are kept, which is what a lag curve reads: three
+    arrays of an LSTM's seven.
+    """
     cell, w = trace.layer.cell, trace.layer.weights
-    turn = trace.in_processing_order
-    gates, states = ({name: turn(v) for name, v in named.items()} for named in (trace.gates, trace.states))
-    direct = _direct(trace, arriving)
-    arrives = _arrives(direct)
     steps, sequences = trace.x.shape[:2]
+    zeros, w_hh = trace.layer.zeros(sequences), w["weight_hh"].T.contiguous()
     kept: dict[tuple[Kind, str], Tensor] = {}
     log_scale = trace.x.new_empty(steps, sequences, dtype=torch.float64)
-    carried = Scaled(zeros := trace.layer.zeros(sequences), log_scale.new_full((sequences,), -torch.inf))
-    for t in reversed(range(steps)):
-        now = {name: v[t] for name, v in gates.items()}
-        after = {name: v[t] for name, v in states.items()}
-        before = {name: states[name][t - 1] if t else trace.initial[name] for name in states}
-        through = partial(cell.pullback, w, now, before, after)
+    carried = Scaled(zeros, log_scale.new_full((sequences,), -torch.inf))
+    for t, slopes, here in zip(reversed(range(steps)), _slopes(trace), _from_outside(trace, arriving), strict=True):
+        through = partial(cell.pull, w, slopes)
         felt = carried
-        if arrives[t]:
-            here = Scaled({name: v[t] for name, v in direct.normalised.items()}, direct.log_scale[t]).renormalised()
+        if here is not None:
             felt = _seen(here, carried, through, arriving) if arriving.whole else carried + here
         felt = felt.renormalised()
         back = through(felt.normalised)
-        prev = {name: back.prev.get(name, zero) for name, zero in zeros.items()}
-        prev["h"] = torch.addmm(prev["h"], back.affine[1], w["weight_hh"])
-        carried = Scaled(prev, felt.log_scale)
+        by_weights = linear(back.affine[1], w_hh, None)
+        carried = Scaled({**zeros, **back.prev, "h": sum_of(back.prev.get("h"), by_weights)}, felt.log_scale)
         log_scale[t] = felt.log_scale
-        for key, values in _named(trace, felt.normalised, back.total, back.affine):
+        for key, values in _left_behind(cell, felt.normalised, back, preactivations=preactivations).items():
             if key not in kept:
                 kept[key] = values.new_empty(steps, *values.shape)
             kept[key][t] = values
     initial = carried.renormalised()
+    for key in kept:
+        kept[key] = trace.in_processing_order(kept[key])
     return Adjoint(
         trace=trace,
-        normalised=_grouped({key: turn(values) for key, values in kept.items()}),
-        log_scale=turn(log_scale),
+        normalised=_named(cell, kept),
+        log_scale=trace.in_processing_order(log_scale),
         normalised_initial=initial.normalised,
         log_scale_initial=initial.log_scale,
     )
@@ -106,60 +108,77 @@ def _difference(total: Tensor, part: Tensor) -> Tensor:
     return rest.where(rest.abs() > 8 * torch.finfo(rest.dtype).eps * part.abs(), 0)
 
 
-def _direct(trace: Trace, arriving: Arriving) -> Scaled:
-    """What arrives from outside, in processing order."""
-    given = dict(arriving.at_steps)
-    for name in arriving.at_end.keys() - given.keys():
-        given[name] = torch.zeros_like(trace.states[name])
-    if not given:
-        given["h"] = torch.zeros_like(trace.states["h"])
-    named = {name: trace.in_processing_order(values) for name, values in given.items()}
+def _slopes(trace: Trace) -> Iterator[Named]:
+    """The slopes of every step, the last one processed first; those of a stretch of time are computed at once."""
+    cell, w = trace.layer.cell, trace.layer.weights
+    gates, states = (
+        {name: trace.in_processing_order(values) for name, values in named.items()}
+        for named in (trace.gates, trace.states)
+    )
+    for now in reversed(blocks(trace.layer, trace.x)):
+        during, after = ({name: values[now] for name, values in named.items()} for named in (gates, states))
+        slopes = cell.slopes(w, during, previous_states(states, trace.initial, now), after)
+        for step in zip(*(reversed(values.unbind()) for values in slopes.values()), strict=True):
+            yield dict(zip(slopes, step, strict=True))
+
+
+def _from_outside(trace: Trace, arriving: Arriving) -> Iterator[Scaled | None]:
+    """What arrives at every step, the last one processed first; None where it is nothing in any sequence."""
+    steps = _at_steps(trace, arriving)
+    if not arriving.at_end:
+        yield from steps
+        return
+    at_end, last = unit_scale(arriving.at_end).renormalised(), trace.lengths - 1
+    ends = set(last.tolist())
+    for t, here in zip(reversed(range(len(trace.x))), steps, strict=True):
+        if t not in ends:
+            yield here
+        else:
+            end = _where(last == t, at_end)
+            yield end if here is None else here + end
+
+
+def _at_steps(trace: Trace, arriving: Arriving) -> Iterator[Scaled | None]:
+    if not arriving.at_steps:
+        yield from [None] * len(trace.x)
+        return
+    given = {name: trace.in_processing_order(values) for name, values in arriving.at_steps.items()}
     scale = arriving.log_scale
-    steps = Scaled(
-        named,
-        torch.zeros_like(trace.x[..., 0], dtype=torch.float64) if scale is None else trace.in_processing_order(scale),
+    if scale is None:
+        scale = torch.zeros_like(trace.x[..., 0], dtype=torch.float64)
+    scale = trace.in_processing_order(scale)
+    for now in reversed(blocks(trace.layer, trace.x)):
+        named, log_scale = Scaled({name: values[now] for name, values in given.items()}, scale[now]).renormalised()
+        something = (log_scale != -torch.inf).any(-1).tolist()
+        for k in reversed(range(len(something))):
+            yield Scaled({name: values[k] for name, values in named.items()}, log_scale[k]) if something[k] else None
+
+
+def _where(some: Tensor, scaled: Scaled) -> Scaled:
+    """The vectors of some sequences, and nothing in the others."""
+    return Scaled(
+        {name: values.where(some[:, None], 0) for name, values in scaled.normalised.items()},
+        scaled.log_scale.where(some, -torch.inf),
     )
-    return steps if not arriving.at_end else _with_end(steps, trace, arriving.at_end)
 
 
-def _arrives(direct: Scaled) -> list[bool]:
-    """For each step, whether anything arrives there in any sequence."""
-    nonzero = torch.stack([(values != 0).flatten(1).any(1) for values in direct.normalised.values()])
-    return [bool(here) for here in nonzero.any(0)]
-
-
-def _with_end(steps: Scaled, trace: Trace, at_end: Mapping[str, Tensor]) -> Scaled:
-    """The same with what arrives at each sequence's last step added there."""
-    rows = torch.arange(len(trace.lengths), device=trace.lengths.device)
-    last = Scaled(
-        {name: last_step(values, trace.lengths) for name, values in steps.normalised.items()},
-        last_step(steps.log_scale, trace.lengths),
-    )
-    both = last + unit_scale(at_end)
-    named = {name: values.clone() for name, values in steps.normalised.items()}
-    log_scale = steps.log_scale.clone()
-    log_scale[trace.lengths - 1, rows] = both.log_scale
-    for name, values in both.normalised.items():
-        named[name][trace.lengths - 1, rows] = values
-    return Scaled(named, log_scale)
-
-
-def _named(
-    trace: Trace, state: Named, total: Named, affine: tuple[Tensor, Tensor]
-) -> list[tuple[tuple[Kind, str], Tensor]]:
-    cell = trace.layer.cell
-    found: list[tuple[tuple[Kind, str], Tensor]] = [(("state", name), values) for name, values in state.items()]
-    found += [(("total", name), values) for name, values in total.items()]
-    inner, hidden = (term.chunk(len(cell.blocks), -1) for term in affine)
-    found += [(("preactivations", name), values) for name, values in zip(cell.blocks, inner, strict=True)]
-    found += [
-        (("preactivations", name), values)
-        for name, values in zip(cell.hidden_blocks, hidden, strict=True)
-        if name not in cell.blocks
-    ]
+def _left_behind(cell: Cell, felt: Named, back: Pullback, *, preactivations: bool) -> dict[tuple[Kind, str], Tensor]:
+    """What is kept of a step: all row blocks in one piece, and h once, whose total is what it hands on."""
+    found: dict[tuple[Kind, str], Tensor] = {("state", name): values for name, values in felt.items()}
+    found |= {("total", name): back.total[name] for name in cell.memory}
+    if preactivations:
+        found["preactivations", _ALL_BLOCKS] = back.affine[0]
+    if preactivations and cell.hidden_blocks != cell.blocks:
+        hidden = zip(cell.hidden_blocks, back.affine[1].chunk(len(cell.hidden_blocks), -1), strict=True)
+        found |= {("preactivations", name): values for name, values in hidden if name not in cell.blocks}
     return found
 
 
-def _grouped(kept: Mapping[tuple[Kind, str], Tensor]) -> dict[Kind, dict[str, Tensor]]:
-    kinds: tuple[Kind, ...] = ("total", "state", "preactivations")
-    return {kind: {name: values for (of, name), values in kept.items() if of == kind} for kind in kinds}
+def _named(cell: Cell, kept: dict[tuple[Kind, str], Tensor]) -> dict[Kind, dict[str, Tensor]]:
+    named: dict[Kind, dict[str, Tensor]] = {"total": {}, "state": {}, "preactivations": {}}
+    if (rows := kept.pop(("preactivations", _ALL_BLOCKS), None)) is not None:
+        named["preactivations"] |= zip(cell.blocks, rows.chunk(len(cell.blocks), -1), strict=True)
+    for (kind, name), values in kept.items():
+        named[kind][name] = values
+    named["total"] = {"h": named["state"]["h"], **named["total"]}
+    return named

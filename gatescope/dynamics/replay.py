@@ -10,18 +10,20 @@ h still differs, the trace is refused. Time is worked through in blocks that fit
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace as changed
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..cells import Named
 from ..errors import ReplayError
 from ..kernels import fused
 from ..layers import RecurrentLayer
 from ..shapes import last_step, reversed_in_time, valid_steps, zero_after_the_end
 from ..trace import Trace
+from .blocks import blocks, previous_states
 
 TOLERANCE = {
     torch.float64: 1e-10,  # sums in another order, 1000 steps of a memory that forgets nothing: seen 1e-13
@@ -30,11 +32,6 @@ TOLERANCE = {
     torch.bfloat16: 3e-2,  # 2^-8 likewise: seen 4e-3, and 2e-2; TF32 products round to 2^-11 as float16 does
 }
 """The largest residual with which a trace is accepted, by the dtype in which the kernel multiplied."""
-
-# Blocks of time fit the cache, and are so many, where there is much, that what a block needs for itself stays small
-# beside what is kept. Measured: 1 to 8 MB do alike.
-_BLOCK_BYTES = (1 << 20, 1 << 22)
-_BLOCKS = 8
 
 
 def replay(
@@ -56,15 +53,12 @@ def replay(
     kept: dict[str, Tensor] = {}
     gap = 0.0
     memory, before = {name: initial[name] for name in cell.memory}, initial["h"]
-    for now in _blocks(layer, x):
+    for now in blocks(layer, x):
         h_prev = torch.cat([before[None], h_run[now][:-1]])
         before = h_run[now][-1]
         gates, states = cell.replay(layer.weights, layer.affine(x_run[now], h_prev), h_prev, memory)
         memory = {name: states[name][-1] for name in cell.memory}
-        for name, values in {**gates, **{name: states[name] for name in cell.memory}}.items():
-            if name not in kept:
-                kept[name] = values.new_empty(len(x), *values.shape[1:])
-            kept[name][now] = values
+        _keep(kept, now, {**gates, **{name: states[name] for name in cell.memory}}, len(x))
         gap = max(gap, _largest_gap(states["h"], h_run[now], None if valid is None else valid[now]))
     for name in kept:
         if turned:
@@ -86,20 +80,31 @@ def replay_known(
     tolerance: float,
 ) -> Trace:
     """The trace of a cell all of whose states are known: one step, for all times at once."""
-    kept: dict[str, Tensor] = {}
+    gates: dict[str, Tensor] = {}
     gaps = dict.fromkeys(states, 0.0)
-    before = dict(initial)
-    for now in _blocks(layer, x):
-        prev = {name: torch.cat([before[name][None], values[now][:-1]]) for name, values in states.items()}
-        before = {name: values[now][-1] for name, values in states.items()}
-        gates, replayed = layer.cell.step(layer.weights, layer.affine(x[now], prev["h"]), prev)
-        for name, values in gates.items():
-            if name not in kept:
-                kept[name] = values.new_empty(len(x), *values.shape[1:])
-            kept[name][now] = values
+    for now, here, replayed in _stepped(layer, x, states, initial):
+        _keep(gates, now, here, len(x))
         gaps = {name: max(gap, _largest_gap(replayed[name], states[name][now])) for name, gap in gaps.items()}
     residual = max(gap / (_largest(states[name]) or 1.0) for name, gap in gaps.items())
-    return _accepted(Trace(layer, x, kept, dict(states), dict(initial), lengths, residual), tolerance)
+    return _accepted(Trace(layer, x, gates, dict(states), dict(initial), lengths, residual), tolerance)
+
+
+def gates_along(
+    layer: RecurrentLayer,
+    x: Float[Tensor, "time sequence feature"],
+    states: Mapping[str, Float[Tensor, "time sequence _"]],
+    initial: Mapping[str, Float[Tensor, "sequence _"]],
+    lengths: Int[Tensor, "sequence"],
+) -> dict[str, Float[Tensor, "time sequence _"]]:
+    """The gates that a layer has along states that are all known, whatever it would have made of its own."""
+    turned = layer.direction == "reverse"
+    x_run, *known = (reversed_in_time(v, lengths) if turned else v for v in (x, *states.values()))
+    gates: dict[str, Tensor] = {}
+    for now, here, _ in _stepped(layer, x_run, dict(zip(states, known, strict=True)), initial):
+        _keep(gates, now, here, len(x))
+    for name in gates:
+        gates[name] = zero_after_the_end(reversed_in_time(gates[name], lengths) if turned else gates[name], lengths)
+    return gates
 
 
 def proven(trace: Trace, kernel_layer: RecurrentLayer, tolerance: float, final: Mapping[str, Tensor]) -> Trace:
@@ -109,12 +114,20 @@ def proven(trace: Trace, kernel_layer: RecurrentLayer, tolerance: float, final: 
     return _accepted(_stepwise(trace, kernel_layer, final) if trace.layer.cell.memory else trace, tolerance)
 
 
-def _blocks(layer: RecurrentLayer, x: Tensor) -> list[slice]:
-    """The stretches of time that are worked through one after the other."""
-    step = layer.weights["weight_ih"].shape[0] * x.shape[1] * x.element_size()
-    least, most = _BLOCK_BYTES
-    size = max(1, min(max(least, len(x) * step // _BLOCKS), most) // step)
-    return [slice(start, min(start + size, len(x))) for start in range(0, len(x), size)]
+def _stepped(
+    layer: RecurrentLayer, x: Tensor, states: Mapping[str, Tensor], initial: Mapping[str, Tensor]
+) -> Iterator[tuple[slice, Named, Named]]:
+    """For each stretch of time, the gates and states that one step makes of the known states before it."""
+    for now in blocks(layer, x):
+        prev = previous_states(states, initial, now)
+        yield now, *layer.cell.step(layer.weights, layer.affine(x[now], prev["h"]), prev)
+
+
+def _keep(kept: dict[str, Tensor], now: slice, values: Mapping[str, Tensor], steps: int) -> None:
+    for name, here in values.items():
+        if name not in kept:
+            kept[name] = here.new_empty(steps, *here.shape[1:])
+        kept[name][now] = here
 
 
 def _accepted(trace: Trace, tolerance: float) -> Trace:

@@ -19,16 +19,17 @@ class Scaled(NamedTuple):
 
     def renormalised(self) -> "Scaled":
         """The same vectors with their joint L2 norm taken into the scale."""
-        largest = torch.stack([values.abs().amax(-1) for values in self.normalised.values()]).amax(0)
+        joint = torch.cat(list(self.normalised.values()), -1)
         # What is infinite or NaN stays as it is, so that it is seen where it stands.
-        largest = torch.where(largest.isfinite() & (largest > 0), largest, 1)
-        shrunk = {name: values / largest[..., None] for name, values in self.normalised.items()}
-        norm = torch.stack([values.square().sum(-1) for values in shrunk.values()]).sum(0).sqrt()
-        usable = norm.isfinite() & (norm > 0)
-        divisor = torch.where(usable, norm, 1)
+        largest = joint.abs().amax(-1, keepdim=True).nan_to_num_(nan=1, posinf=1)
+        joint /= largest.masked_fill(largest == 0, 1)
+        # Now the largest number is one, so that no square is lost: the norm is at least one, or exactly zero.
+        norm = torch.linalg.vector_norm(joint, dim=-1, keepdim=True).nan_to_num_(nan=1, posinf=1)
+        joint /= norm.clamp(min=1)
+        parts = joint.split([values.shape[-1] for values in self.normalised.values()], -1)
         return Scaled(
-            {name: values / divisor[..., None] for name, values in shrunk.items()},
-            torch.where(norm == 0, -torch.inf, self.log_scale + largest.double().log() + divisor.double().log()),
+            dict(zip(self.normalised, parts, strict=True)),
+            self.log_scale + (largest.double().log() + norm.double().log())[..., 0],
         )
 
     def __add__(self, other: "Scaled") -> "Scaled":  # type: ignore[override]  # a sum of vectors, not of tuples

@@ -77,6 +77,25 @@ def test_replay_equals_the_step_iterated(cell: Cell, projected: bool) -> None:
 
 
 @every_cell
+def test_the_slopes_of_all_times_at_once_serve_each_step(cell: Cell, projected: bool) -> None:
+    w = weights(cell, projected)
+    prev, felt, tangent, changes = states(cell, w, T, B), states(cell, w, B), states(cell, w, B), affine(w, B)
+    gates, after = cell.step(w, affine(w, T, B), prev)
+    slopes = cell.slopes(w, gates, prev, after)
+    for t in range(T):
+        gates_t, prev_t, after_t = ({name: v[t] for name, v in named.items()} for named in (gates, prev, after))
+        here = {name: v[t] for name, v in slopes.items()}
+        at_once, alone = cell.pull(w, here, felt), cell.pullback(w, gates_t, prev_t, after_t, felt)
+        pushed = cell.push(w, here, changes, tangent)
+        pushed_alone = cell.pushforward(w, gates_t, prev_t, after_t, changes, tangent)
+        for ours, theirs in ((at_once.total, alone.total), (at_once.prev, alone.prev), (pushed, pushed_alone)):
+            assert ours.keys() == theirs.keys()
+            for name in ours:
+                torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-14)
+        torch.testing.assert_close(at_once.affine, alone.affine, rtol=0, atol=1e-14)
+
+
+@every_cell
 def test_the_pullback_is_the_adjoint_of_the_step(cell: Cell, projected: bool) -> None:
     w = weights(cell, projected)
     leaves = [term.requires_grad_() for term in affine(w, T, B)]
@@ -152,7 +171,7 @@ def test_a_cell_with_a_pullback_alone_has_the_same_pushforward(kind: str) -> Non
     gates, after = cell.step(w, terms, prev)
     changes, tangent = affine(w, B), states(cell, w, B)
     ours = cell.pushforward(w, gates, prev, after, changes, tangent)
-    by_transposition = Cell.pushforward(cell, w, gates, prev, after, changes, tangent)
+    by_transposition = Cell.push(cell, w, cell.slopes(w, gates, prev, after), changes, tangent)
     for name in cell.states:
         torch.testing.assert_close(by_transposition[name], ours[name], rtol=0, atol=1e-14)
 
