@@ -44,6 +44,7 @@ class Verb(NamedTuple):
 
 VERBS: Mapping[str, Verb] = {
     "demo": Verb("gatescope.cli.demo:demo", "Train five small networks, look inside them, write reports/demo.html."),
+    "selftest": Verb("gatescope.cli.selftest:selftest", "See whether gatescope's numbers are right on this machine."),
 }
 
 

@@ -26,12 +26,13 @@ FLOORS = [
     ["recording", "checkpoints", "data"],
     ["measures"],
     ["verdicts"],
+    ["causes"],
     ["remedies"],
     ["analysis"],
     ["report"],
     ["tasks"],
     ["research"],
-    ["bench"],
+    ["bench", "selftest"],
     ["cli"],
 ]
 """Rooms from the ground up; rooms that share a floor do not know each other."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gatescope.cells import CELLS
 from gatescope.errors import InputError
+from gatescope.initialisations import forget_bias
 from gatescope.layers import RecurrentLayer
 from gatescope.measures import MEASURES
 from gatescope.measures import gate_statistics as module_of_measure
@@ -251,6 +252,21 @@ def test_a_constant_gate_has_the_half_life_of_its_bias(
     assert found.tau_arith == pytest.approx(found.tau_geo)
     assert found.half_life == pytest.approx(half_life, abs=0.05)
     assert found.carousel_horizon(0.01) == pytest.approx(hundredth, abs=0.05)
+
+
+@pytest.mark.parametrize(("time_scale", "bias"), [(3, 0.927320), (4, 1.258692)])
+def test_a_forget_bias_made_for_a_time_scale_gives_that_time_scale(time_scale: int, bias: float) -> None:
+    """b = -ln(e^(1/T) - 1), so that f = e^(-1/T): Mahto et al. 2021, whose lowest layers have T = 3 and 4."""
+    made = -math.log(math.expm1(1 / time_scale))
+    assert made == pytest.approx(bias, abs=1e-6)
+    module = nn.LSTM(2, 3, dtype=torch.float64)
+    nn.init.zeros_(module.weight_hh_l0)
+    with torch.no_grad():
+        module.weight_ih_l0[3:6] = 0
+    forget_bias(module, made)
+    with Recorder(module) as rec:
+        module(torch.randn(20, 4, 2, dtype=torch.float64))
+    assert gate_statistics(rec.traces["l0"]).tau_geo == pytest.approx(time_scale, abs=1e-6)
 
 
 def test_gates_are_classed_by_how_they_are_used() -> None:

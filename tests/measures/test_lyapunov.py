@@ -92,9 +92,10 @@ def test_the_standard_error_is_the_spread_of_what_other_trajectories_give() -> N
 
 
 def test_the_logistic_map_doubles_a_difference_at_each_step() -> None:
-    initial = torch.rand(200, 1, dtype=torch.float64)
-    found = lyapunov_of_map(lambda _, x: 4 * x * (1 - x), initial, 1000, warm_up=20)
-    assert found.spectrum[0] == pytest.approx(math.log(2), abs=1e-3)
+    """Seen within 4e-5 for twelve seeds; in far more steps, rounding throws a state onto the fixed point 0 for good."""
+    initial = torch.rand(300, 1, dtype=torch.float64)
+    found = lyapunov_of_map(lambda _, x: 4 * x * (1 - x), initial, 4000, warm_up=20)
+    assert found.spectrum[0] == pytest.approx(math.log(2), abs=1e-4)
 
 
 NETS = {
