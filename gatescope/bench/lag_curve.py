@@ -17,15 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..dynamics.adjoint import Arriving, sweep
-from ..dynamics.precise import in_dtype
-from ..measures.lag_curve import LagCurve, lag_curve
+from ..measures.lag_curve import LagCurve
+from ..measures.lag_curves import lag_curves
+from ..recording.linearised import linearised_calls, random_readout
 from ..recording.recorder import Recorder
 from .timing import median_ratio, seconds
 
 SIZE = (500, 32, 64, 256)
 """Steps, sequences, features, units."""
 WINDOWS = 20
+SEED = 0
+"""Of the random readout of h_n."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Network:
     @classmethod
     def of_size(cls, steps: int, sequences: int, features: int, units: int) -> "Network":
         """One with torch's own initialisation."""
-        x, felt = torch.randn(steps, sequences, features), torch.randn(sequences, units)
+        x, (felt, _) = torch.randn(steps, sequences, features), random_readout(sequences, units, seed=SEED)
         return cls(nn.LSTM(features, units), x, felt)
 
 
@@ -76,7 +78,7 @@ def lag_curve_cost(repeats: int = 7, windows: int = WINDOWS) -> LagCurveCost:
 def training_step(network: Network) -> None:
     """The gradient of every weight, as torch's fused kernel gives it."""
     output, _ = network.lstm(network.x)
-    output[-1].backward(network.felt)
+    output[-1].backward(network.felt.to(output.dtype))
     network.lstm.zero_grad()
 
 
@@ -85,9 +87,9 @@ def every_lag(network: Network, dtype: torch.dtype) -> LagCurve:
     """The curve over all lags, of a recording made for it and swept in this dtype."""
     with Recorder(network.lstm) as rec:
         network.lstm(network.x)
-    arriving = Arriving(at_end={"h": network.felt.to(dtype)})
-    adjoint = sweep(in_dtype(rec.traces["l0"], dtype), arriving, preactivations=False)
-    return lag_curve(adjoint, loss="a readout of the last hidden state")
+    (call,) = linearised_calls(rec, readout=SEED, dtype=dtype)
+    (curve,) = lag_curves(call, loss="a random linear readout of h_n")
+    return curve
 
 
 def naive_curve(network: Network, lags: Sequence[int], dtype: torch.dtype) -> Float[Tensor, "sequence lag"]:

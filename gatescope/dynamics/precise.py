@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import torch
 
-from ..shapes import zero_after_the_end
 from ..trace import Trace
+from .replay import gates_along
 
 
 def in_dtype(trace: Trace, dtype: torch.dtype, sequences: slice = slice(None)) -> Trace:
@@ -25,6 +25,4 @@ def in_dtype(trace: Trace, dtype: torch.dtype, sequences: slice = slice(None)) -
         initial={name: values[sequences].to(dtype) for name, values in trace.initial.items()},
         lengths=trace.lengths[sequences],
     )
-    previous = wide.previous
-    gates, _ = wide.layer.cell.step(wide.layer.weights, wide.layer.affine(wide.x, previous["h"]), previous)
-    return replace(wide, gates={name: zero_after_the_end(values, wide.lengths) for name, values in gates.items()})
+    return replace(wide, gates=gates_along(wide.layer, wide.x, wide.states, wide.initial, wide.lengths))

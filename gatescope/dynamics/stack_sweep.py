@@ -19,11 +19,18 @@ ArrivingAt = Callable[[int, int], Arriving]
 
 
 def sweep_stack(
-    depths: int, directions: int, trace_at: TraceAt, arriving_at: ArrivingAt, masks: Sequence[Tensor | None]
+    depths: int,
+    directions: int,
+    trace_at: TraceAt,
+    arriving_at: ArrivingAt,
+    masks: Sequence[Tensor | None],
+    *,
+    preactivations: bool = True,
 ) -> Iterator[list[Adjoint]]:
     """The adjoints of each depth, one a direction, from the top down; no more than one depth is held at once.
 
-    `masks[depth]` is what the output of that depth was multiplied by on its way to the next.
+    `masks[depth]` is what the output of that depth was multiplied by on its way to the next. The ground floor may do
+    without the adjoints of its pre-activations; the others hand on through theirs.
     """
     from_above: list[tuple[Tensor, Tensor]] | None = None
     for depth in reversed(range(depths)):
@@ -33,7 +40,7 @@ def sweep_stack(
             if from_above is not None:
                 values, log_scale = from_above[d]
                 arriving = replace(arriving, at_steps={"h": values}, log_scale=log_scale)
-            here.append(sweep(trace_at(depth, d), arriving))
+            here.append(sweep(trace_at(depth, d), arriving, preactivations=preactivations or depth > 0))
         yield here
         if depth:
             from_above = _through(here, masks[depth - 1])

@@ -15,12 +15,12 @@ SOURCES = 8
 def lag_curves(call: LinearisedCall, *, loss: str, lag: int | None = None, sequences: slice = ALL) -> list[LagCurve]:
     """One curve a layer, from the input to the output; `lag` is the lag that the sources must leave room for."""
     if not call.mixes_lags:
-        return [lag_curve(adjoint, loss=loss) for adjoint in call.adjoints(sequences)][::-1]
+        return [lag_curve(felt, loss=loss) for felt in call.adjoints(sequences, preactivations=False)][::-1]
     curves: dict[str, list[LagCurve]] = {name: [] for name in call.names}
     for direction in call.directions:
         for source in call.sources(direction, SOURCES, lag or 0):
             read_at = source[sequences].cpu().numpy()
-            for adjoint in call.adjoints(sequences, source=source):
+            for adjoint in call.adjoints(sequences, source=source, preactivations=False):
                 if adjoint.layer.direction == direction:
                     curves[adjoint.name].append(lag_curve(adjoint, loss=loss, read_at=read_at))
     return [mean_over_sources(of_a_layer, loss=loss) for of_a_layer in curves.values()]

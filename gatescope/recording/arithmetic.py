@@ -18,11 +18,13 @@ class Arithmetic:
     device: str
     autocast: bool = False
     tf32: bool = False
+    replayed_in: torch.dtype | None = None
+    """The dtype of the trace, where somebody chose it."""
 
     @property
     def trace(self) -> torch.dtype:
-        """The dtype of the trace: the kernel's, but never less than float32."""
-        return torch.float64 if self.kernel == torch.float64 else torch.float32
+        """The dtype of the trace: the kernel's, but never less than float32, if nobody chose another."""
+        return self.replayed_in or (torch.float64 if self.kernel == torch.float64 else torch.float32)
 
     @property
     def tolerance(self) -> float:

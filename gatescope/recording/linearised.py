@@ -25,11 +25,14 @@ from ..errors import GatescopeError
 from ..layers import Direction
 from ..trace import Adjoint, Trace
 from .cell_chain import CellChain
-from .kept import Call
+from .kept import Call, Refused
 from .recorder import Recorder
+from .stack_call import StackCall
 
 NOTICEABLE = 1e-4
 """Of the gradient that is felt at a step of a loop of cells: what enters there and is less is taken for rounding."""
+MEMORY = 512 << 20
+"""Bytes that the traces and adjoints of one layer may take at once; more sequences than fit are taken in turn."""
 ALL = slice(None)
 
 
@@ -44,10 +47,17 @@ def linearised_calls(
     calls: list[LinearisedCall] = []
     after = None
     for call in reversed(recorder._kept.calls):
-        here = LinearisedCall(call, readout, lengths, dtype, after if readout is None else None)
+        here = LinearisedCall(_straight(call, dtype), readout, lengths, dtype, after if readout is None else None)
         after = here if here.felt else after
         calls.insert(0, here)
     return calls
+
+
+def random_readout(sequences: int, units: int, *, seed: int) -> Float[Tensor, "direction sequence unit"]:
+    """One random direction for each sequence and direction of a layer, the same on every device, of mean length 1."""
+    drawn = torch.randn(2, sequences, units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    readout: Tensor = drawn / units**0.5
+    return readout
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +103,22 @@ class LinearisedCall:
             return []
 
     @property
-    def bytes_of_a_sequence(self) -> int:
-        """What the trace and the adjoint of one sequence take in the widest layer."""
-        return max(self.dtype.itemsize * len(t.x) * (t.x.shape[2] + _KEPT * t.layer.hidden_size) for t in self.recorded)
+    def ran_in(self) -> torch.dtype:
+        """The dtype in which the kernel multiplied."""
+        return self.recorded[0].x.dtype if isinstance(self.call, Refused) else self.call.arithmetic.kernel
+
+    @property
+    def trained_in(self) -> torch.dtype:
+        """The dtype of the module's parameters, in which its gradients are kept."""
+        return next((p.dtype for p in self.call.watched.module.parameters()), self.recorded[0].x.dtype)
+
+    @property
+    def parts(self) -> list[slice]:
+        """Sequences that may be looked at together."""
+        trace = self.call.traces[0][0]
+        widest = max(layer.hidden_size for layer in (one.layer for one in self.recorded))
+        size = max(1, min(self.sequences, MEMORY // _bytes_of_a_sequence(trace.x, widest, self.dtype)))
+        return [slice(start, min(start + size, self.sequences)) for start in range(0, self.sequences, size)]
 
     def traces(self, sequences: slice = ALL) -> Iterator[Trace]:
         """The traces, one layer after the other, from the first to the last."""
@@ -135,6 +158,11 @@ class LinearisedCall:
         return bool(self._enters(at)[_last_processed(self.call.traces[-1][at], self.ends), rows].any())
 
     @property
+    def unread(self) -> tuple[Direction, ...]:
+        """The directions that the loss does not read after their last step, if it reads one step alone."""
+        return () if self.mixes_lags else tuple(d for d in self.directions if not self.reads_the_end(d))
+
+    @property
     def mixes_lags(self) -> bool:
         """Whether one backward pass adds up the lags of several steps that the loss reads."""
         return self._enters_many_steps and self.reader is None
@@ -165,10 +193,13 @@ class LinearisedCall:
         return len(found) - 1 - first if direction == "forward" else first
 
     @torch.no_grad()
-    def adjoints(self, sequences: slice = ALL, *, source: Int[Tensor, "sequence"] | None = None) -> Iterator[Adjoint]:
+    def adjoints(
+        self, sequences: slice = ALL, *, source: Int[Tensor, "sequence"] | None = None, preactivations: bool = True
+    ) -> Iterator[Adjoint]:
         """The adjoints, one layer after the other, from the last to the first.
 
-        `source` is, for each of all sequences, the one step of the output from which a gradient is to enter.
+        `source` is, for each of all sequences, the one step of the output from which a gradient is to enter. Without
+        `preactivations` the first layer has the adjoints of its states alone, which is enough for a lag curve.
         """
         depths = len(self.call.names)
 
@@ -191,10 +222,21 @@ class LinearisedCall:
                 lambda depth, d: in_dtype(self.call.traces[depth][d], self.dtype, sequences),
                 arriving_at,
                 [None if mask is None else mask[:, sequences].to(self.dtype) for mask in self.call.masks],
+                preactivations=preactivations,
             )
             for depth in top_down:
                 for adjoint in reversed(depth):
                     yield valid_part_of_adjoint(adjoint, self.ends[sequences])
+
+    def of_the_last_step(self, sequences: slice = ALL) -> Iterator[Adjoint]:
+        """The adjoints; where the loss reads many steps, of the last alone, in each layer's own direction."""
+        if not self.mixes_lags:
+            yield from self.adjoints(sequences)
+            return
+        for direction in self.directions:
+            for adjoint in self.adjoints(sequences, source=self.last_read(direction)):
+                if adjoint.layer.direction == direction:
+                    yield adjoint
 
     @property
     def _directions(self) -> int:
@@ -203,8 +245,8 @@ class LinearisedCall:
     def _arriving(self, depth: int, direction: int) -> Arriving:
         """What arrives at a layer from outside the call."""
         if self.readout is not None:
-            trace = self.call.traces[depth][direction]
-            return Arriving(at_end={"h": _readout(trace, self.readout)[direction]})
+            h = self.call.traces[depth][direction].states["h"]
+            return Arriving(at_end={"h": random_readout(*h.shape[1:], seed=self.readout)[direction].to(h.device)})
         return self._injected if isinstance(self.call, CellChain) else self.call.arriving(depth, direction)
 
     @cached_property
@@ -227,6 +269,21 @@ class LinearisedCall:
         return enters
 
 
+def _straight(call: Call, dtype: torch.dtype) -> Call:
+    """The call replayed in `dtype` at once, where that fits; else each part of it is widened when its turn comes."""
+    if not isinstance(call, StackCall):
+        return call
+    layers = [layer for depth in call.stack for layer in depth]
+    widest = max(layer.hidden_size for layer in layers)
+    whole = len(layers) * call.x.shape[1] * _bytes_of_a_sequence(call.x, widest, dtype)
+    return call.in_dtype(dtype) if whole <= MEMORY else call
+
+
+def _bytes_of_a_sequence(x: Tensor, units: int, dtype: torch.dtype) -> int:
+    """What the trace and the adjoint of one sequence take."""
+    return int(dtype.itemsize * len(x) * (x.shape[2] + _KEPT * units))
+
+
 _KEPT = 16
 """About so many numbers a unit and step: gates, states and their adjoints."""
 
@@ -245,11 +302,3 @@ def _from_one_step(whole: Arriving, trace: Trace, source: Int[Tensor, "sequence"
         whole.log_scale,
         {name: values.where(at_the_end[:, None], 0) for name, values in whole.at_end.items()},
     )
-
-
-def _readout(trace: Trace, seed: int) -> Float[Tensor, "direction sequence unit"]:
-    """One random direction for each sequence, the same on every device."""
-    sequences, units = trace.states["h"].shape[1:]
-    drawn = torch.randn(2, sequences, units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    readout: Tensor = drawn / units**0.5
-    return readout.to(trace.x.device)

@@ -56,6 +56,10 @@ class StackCall:
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
             return self._replayed()
 
+    def in_dtype(self, dtype: torch.dtype) -> "StackCall":
+        """The same call, to be replayed and swept in another dtype than its kernel's."""
+        return replace(self, arithmetic=replace(self.arithmetic, replayed_in=dtype))
+
     def adjoints(self) -> list[list[Adjoint]]:
         """For each depth, the gradient at every step of each direction."""
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.x.device.type, enabled=False):
