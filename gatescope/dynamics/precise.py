@@ -14,7 +14,8 @@ from .replay import gates_along
 
 def in_dtype(trace: Trace, dtype: torch.dtype, sequences: slice = slice(None)) -> Trace:
     """The same trace, of some of its sequences, on its own device."""
-    if trace.x.dtype == dtype and sequences == slice(None):
+    wanted = range(trace.x.shape[1])[sequences]
+    if trace.x.dtype == dtype and len(wanted) == trace.x.shape[1]:
         return trace
     wide = replace(
         trace,

@@ -91,9 +91,10 @@ def horizons(curve: LagCurve, *, quantity: str = "pair") -> tuple[Horizon, ...]:
 
     def horizon(fraction: float) -> Horizon:
         def crossing(drawn: np.ndarray) -> np.ndarray:
-            times = (drawn[..., None] == sequences).sum(-2)  # how often each sequence was drawn
+            # How often each sequence was drawn; as a float, for integers have no fast product.
+            times = (drawn[..., None] == sequences).sum(-2, dtype=float)
             with np.errstate(invalid="ignore"):  # none was drawn that has such a lag
-                return _crossing(times @ np.where(exists, y, 0) / (times @ exists), math.log(fraction))
+                return _crossing(times @ np.where(exists, y, 0) / (times @ exists.astype(float)), math.log(fraction))
 
         ends = (float(crossing(sequences)), *bootstrap_interval(crossing, len(y)))
         lag, low, high = (None if end > longest else math.ceil(end) for end in ends)
