@@ -1,5 +1,9 @@
 """The public names, for type checkers; `__init__.py` loads them when they are first used."""
 
+from gatescope.analysis.analysis import Analysis as Analysis
+from gatescope.analysis.analyze import analyze as analyze
+from gatescope.analysis.archive import load as load
+from gatescope.analysis.excerpt import Excerpt as Excerpt
 from gatescope.cells import CELLS as CELLS
 from gatescope.cells import Cell as Cell
 from gatescope.errors import GatescopeError as GatescopeError

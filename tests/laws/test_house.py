@@ -1,6 +1,7 @@
 """The house rules that a machine can see: what no file may say, run or name."""
 
 import ast
+import os
 import importlib
 import re
 import subprocess
@@ -147,13 +148,16 @@ def test_shapes_are_checked_in_this_very_run() -> None:
     assert type(module.__loader__).__module__.startswith("jaxtyping")
 
 
-def test_the_example_in_the_readme_runs() -> None:
+def test_the_example_in_the_readme_runs(tmp_path: Path) -> None:
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
     assert len(blocks) == 1
-    ran = subprocess.run([sys.executable, "-c", blocks[0]], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", blocks[0]]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["run.html"]
 
 
 def _unsafe(source: str) -> Iterator[str]:

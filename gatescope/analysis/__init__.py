@@ -1,0 +1,1 @@
+"""From a model and data to one value that holds every answer: analyze, keep, load."""
