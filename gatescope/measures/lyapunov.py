@@ -13,6 +13,7 @@ Benettin, Galgani, Giorgilli & Strelcyn 1980 (unverified). Dimension: Kaplan & Y
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -196,11 +197,13 @@ def _measured(
     exponents = logs.sum(0) / steps[:, None]
     error = np.stack([_standard_error(logs[:, b], growth.ends, int(length)) for b, length in enumerate(steps)])
     kept = np.where(growth.lost, np.nan, growth.logs)
-    spread = np.nanmax(kept, -1) - np.nanmin(kept, -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN where a step lost every direction
+        spread = np.nanmax(np.nanmax(kept, -1) - np.nanmin(kept, -1))
     lost = growth.lost.sum(0)
     for values in (exponents, error, lost):
         values.setflags(write=False)
-    return Lyapunov(layer, direction, size, exponents, error, lost, steps, warm_up, float(np.nanmax(spread)))
+    return Lyapunov(layer, direction, size, exponents, error, lost, steps, warm_up, float(spread))
 
 
 def _standard_error(

@@ -64,6 +64,9 @@ def _room_for_names(panels: tuple[Panel, ...]) -> float:
 
 
 def _limits(panels: tuple[Panel, ...]) -> tuple[float, float]:
+    framed = [panel.frame[1] for panel in panels if panel.frame]
+    if framed:
+        return min(low for low, _ in framed), max(high for _, high in framed)
     drawn = [part for panel in panels for curve in panel.curves for part in (curve.y, curve.low, curve.high)]
     straight = [rule.at for panel in panels for rule in panel.rules if rule.axis == "y"]
     marks = [mark for panel in panels for mark in panel.marks]

@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from .numbers import number
 from .palette import Theme
 from .plot import Map, Maps
+from .pooling import pooled
 from .sheet import ROOMY, Sheet
 
 
@@ -19,11 +20,11 @@ def maps_on_a_sheet(plot: Maps, theme: Theme, width: int) -> Sheet:
     strip = 44.0 if plot.below else 2.0
     bottom = rows * (head + tall + foot)
     sheet = Sheet(width, bottom + strip + 40, theme)
-    steps = max(one.values.shape[1] for one in plot.maps)
+    steps = plot.bin * max(one.values.shape[1] for one in plot.maps)
     for position, one in enumerate(plot.maps):
         row, column = divmod(position, columns)
         place = (left + column * (each + gap), row * (head + tall + foot) + head, each, tall)
-        _map(sheet, one, place)
+        _map(sheet, one, place, plot.bin)
         if column == 0:
             sheet.text(left - 8, place[1] + tall / 2, plot.y_label, 11.5, rotation=90, ha="right", va="center")
     for column in range(columns):
@@ -33,15 +34,15 @@ def maps_on_a_sheet(plot: Maps, theme: Theme, width: int) -> Sheet:
     return sheet
 
 
-def _map(sheet: Sheet, one: Map, place: tuple[float, float, float, float]) -> None:
+def _map(sheet: Sheet, one: Map, place: tuple[float, float, float, float], steps_of_one: int) -> None:
     x, y, width, height = place
     low, high = (0.0, 1.0) if one.kind == "gate" else (-one.limit, one.limit)
     colours = sheet.theme.map(one.kind)
     units, steps = one.values.shape
     axes = sheet.axes(x, y, width, height)
     axes.grid(visible=False)
-    frame = (-0.5, steps - 0.5, units - 0.5, -0.5)
-    axes.imshow(one.values, colours, aspect="auto", vmin=low, vmax=high, interpolation="none", extent=frame)
+    frame = (-0.5, steps * steps_of_one - 0.5, units - 0.5, -0.5)
+    axes.imshow(pooled(one.values), colours, aspect="auto", vmin=low, vmax=high, interpolation="none", extent=frame)
     axes.set_xticks([])
     axes.set_yticks([])
     sheet.text(x, y - 39, one.name, 13, weight="bold", color=sheet.theme.ink)

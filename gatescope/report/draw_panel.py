@@ -17,7 +17,7 @@ from .sheet import points
 
 def draw_panel(axes: Axes, panel: Panel, plot: Curves, theme: Theme, limits: tuple[float, float]) -> None:
     axes.set_ylim(*limits)
-    axes.set_xlim(*_span(panel))
+    axes.set_xlim(*(panel.frame[0] if panel.frame else _span(panel)))
     _y_ticks(axes, plot, limits)
     _x_ticks(axes, plot)
     for rule in panel.rules:
@@ -72,7 +72,9 @@ def _curve(axes: Axes, curve: Curve, theme: Theme) -> None:
     y = np.where(np.isfinite(curve.y), curve.y, np.nan)
     if curve.low is not None and curve.high is not None:
         axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, lw=0, zorder=2)
-    if curve.style == "truth":
+    if curve.style == "points":
+        axes.plot(curve.x, y, "o", ms=4, mew=0, alpha=0.65, color=colour, zorder=3, clip_on=False)
+    elif curve.style == "truth":
         axes.plot(curve.x, y, color=theme.muted, alpha=0.35, lw=6, zorder=1.8, solid_capstyle="round")
     else:
         axes.plot(curve.x, y, color=colour, lw=1.7, zorder=3, solid_capstyle="round")
@@ -91,6 +93,7 @@ def _mark(axes: Axes, mark: Mark, curves: tuple[Curve, ...], theme: Theme) -> No
         return
     low, high = axes.get_xlim()
     late = (mark.x - low) / (high - low) > 0.5
+    aside = -4 if late else 4
     reach = (high - low) * 1.05 * length_of(mark.text) / axes.bbox.width * (-1 if late else 1)
     beside = [np.interp([mark.x, mark.x + reach / 2, mark.x + reach], curve.x, curve.y) for curve in curves]
     near = np.concatenate([*beside, [mark.y]])
@@ -99,7 +102,7 @@ def _mark(axes: Axes, mark: Mark, curves: tuple[Curve, ...], theme: Theme) -> No
     axes.annotate(
         mark.text,
         (mark.x, near.min() if under else near.max()),
-        (0, -8 if under else 8),
+        (aside, -8 if under else 8),
         textcoords="offset points",
         ha="right" if late else "left",
         va="top" if under else "bottom",
@@ -178,13 +181,19 @@ def _y_ticks(axes: Axes, plot: Curves, limits: tuple[float, float]) -> None:
     decades = np.asarray(MaxNLocator(6, steps=[1, 2, 3, 5, 10], integer=True).tick_values(low, high))
     decades = decades[(decades >= low) & (decades <= high) & (decades == np.round(decades))]
     if len(decades) >= 2:
-        axes.set_yticks(decades, ["1" if power == 0 else power_of_ten(int(power)) for power in decades])
+        plain = {0: "1", 1: "10"}
+        axes.set_yticks(decades, [plain.get(int(power), power_of_ten(int(power))) for power in decades])
+    elif high - low < 0.04:  # less than a tenth of the value itself
+        values = np.asarray(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(10.0**low, 10.0**high))
+        values = values[(values >= 10.0**low) & (values <= 10.0**high)]
+        axes.set_yticks(np.log10(values), [f"{value:.6g}" for value in values])
     else:
         fine = (1, 2, 5) if high - low > 0.4 else tuple(np.arange(1, 10, 0.5 if high - low > 0.1 else 0.1))
         grid = np.array([power + np.log10(part) for power in range(int(low) - 2, int(high) + 2) for part in fine])
         ticks = grid[(grid >= low) & (grid <= high)]
         ticks = ticks[:: -(-len(ticks) // 5)] if len(ticks) else ticks
-        axes.set_yticks(ticks, [number(10.0**tick, 2 if len(fine) > 3 else 1) for tick in ticks])
+        names = [number(10.0**tick, 2 if len(fine) > 3 else 1).replace(" × ", "·") for tick in ticks]
+        axes.set_yticks(ticks, names)  # without spaces, so that they fit beside the axis
 
 
 def _x_ticks(axes: Axes, plot: Curves) -> None:

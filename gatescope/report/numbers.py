@@ -47,6 +47,11 @@ def _placed(mantissa: str, power: int, digits: int) -> str:
     return f"{mantissa.replace('-', '−')} × {power_of_ten(power)}"
 
 
+def counted(many: int, what: str) -> str:
+    """1 step, 2 steps."""
+    return f"{many} {what}" if many == 1 else f"{many} {what}s"
+
+
 def listed(words: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -19,8 +19,8 @@ class Curve:
     low: Float[np.ndarray, " point"] | None = None
     high: Float[np.ndarray, " point"] | None = None
     colour: int = 0
-    style: Literal["line", "truth"] = "line"
-    """`truth` is what the other curves are held against: broad and pale, behind them."""
+    style: Literal["line", "truth", "points"] = "line"
+    """`truth` is what the other curves are held against: broad and pale, behind them. `points` are not joined."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Panel:
     y_label: str = ""
     marks: tuple[Mark, ...] = ()
     rules: tuple[Rule, ...] = ()
+    frame: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """The ends of x and of y, where they are not to follow from what is drawn."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ class Map:
 
     @property
     def mean(self) -> float:
-        """The mean over everything drawn."""
-        return float(np.nanmean(self.values))
+        """The mean over everything drawn that is a number; NaN where nothing is."""
+        finite = self.values[np.isfinite(self.values)]
+        return float(finite.mean()) if finite.size else float("nan")
 
     @property
     def limit(self) -> float:
@@ -99,6 +102,8 @@ class Maps:
     below_label: str = ""
     x_label: str = "step"
     y_label: str = "unit"
+    bin: int = 1
+    """So many steps are one column of the maps."""
 
 
 Plot = Curves | Maps

@@ -25,6 +25,8 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    longest: int = 80
+    """So many letters of a cell are shown: a name needs no more, a sentence does."""
 
 
 @dataclass(frozen=True)

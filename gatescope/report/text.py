@@ -75,7 +75,9 @@ def _table(table: Table) -> RenderableType:
         numeric = not any(isinstance(cell, str) for cell in cells)
         drawn.add_column(_words(shortened(column), "dim"), justify="right" if numeric else "left", overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(_words(shortened(cell) if isinstance(cell, str) else written(cell)) for cell in row))
+        drawn.add_row(
+            *(_words(shortened(cell, table.longest) if isinstance(cell, str) else written(cell)) for cell in row)
+        )
     return Group(_words(table.caption, "italic"), drawn)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import __version__
+from ..analysis.excerpt import excerpt
 from ..measures.lag_curve import LagCurve
 from ..report.numbers import listed, number, number_from_log
 from ..report.section import Report, Section
@@ -120,7 +121,7 @@ def _windows(networks: Mapping[str, Network], colours: Mapping[str, int]) -> Sec
 
 
 def _gates(demo: Demo, networks: Mapping[str, Network]) -> Section:
-    first_layer = {name: next(iter(one.after.traces.values())) for name, one in networks.items()}
+    first_layer = {name: excerpt(next(iter(one.after.traces.values())), [0]) for name, one in networks.items()}
     return gates_section(first_layer, inputs={"input": _inputs(demo)[0]})
 
 

@@ -1,29 +1,51 @@
 """What reports are made of, for tests: every name in it is the one that a test gives; and a list of the worst names."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from gatescope.analysis.analysis import NotMeasured
+from gatescope.analysis.excerpt import Excerpt, excerpt
 from gatescope.measures.fresh_window import ALL, FreshWindow
+from gatescope.measures.gradient_norms import gradient_norms
 from gatescope.measures.lag_curve import LagCurve
 from gatescope.recording.recorder import Recorder
+from gatescope.remedies.remedies import remedies
+from gatescope.remedies.remedy import Remedies
 from gatescope.report.plot import Curve, Curves, Map, Maps, Mark, Panel, Rule
 from gatescope.report.section import Figure, Method, Report, Section, Table
 from gatescope.report.sections import (
+    contributions_section,
+    fixed_points_section,
     fresh_window_section,
+    gate_statistics_section,
     gates_section,
+    gradient_norms_section,
     lag_curve_section,
+    lyapunov_section,
+    not_measured_section,
+    onset_section,
+    path_split_section,
     prediction_section,
     provenance_section,
+    remedies_section,
+    singular_values_section,
+    state_geometry_section,
+    truncation_section,
     verdicts_section,
+    weights_section,
+    zero_state_section,
 )
 from gatescope.report.sections.prediction import Forecast
 from gatescope.trace import Trace
 from gatescope.verdicts import Level, Verdict
+from report.analyses import FEATURES, UNITS, Model, analysis_of, data, squares
 
 HOSTILE = (
     "</script><img src=x onerror=window.ran=1>",
@@ -131,6 +153,34 @@ def trace_of(cell: type[nn.RNNBase] = nn.LSTM, name: str = "encoder.l0") -> Trac
     return replace(trace, layer=replace(trace.layer, name=name))
 
 
+def excerpt_of(cell: type[nn.RNNBase] = nn.LSTM, name: str = "encoder.l0") -> Excerpt:
+    return excerpt(trace_of(cell, name), range(4))
+
+
+@cache
+def remedies_of() -> Remedies:
+    """Of a model that is small and saturated, so that something helps."""
+    torch.manual_seed(0)
+    return remedies(Model(nn.LSTM(FEATURES, UNITS, batch_first=True)), data(), None, squares, 5)
+
+
+def _remedies(name: str) -> Remedies:
+    found = remedies_of()
+    return replace(
+        found,
+        remedies=tuple(replace(one, layer=name) for one in found.remedies),
+        truncation=tuple(replace(one, layer=name) for one in found.truncation),
+        norms=tuple(replace(one, of=name) for one in found.norms),
+        left_out=(name,),
+    )
+
+
+def _measured(measure: str, name: str, *, of: str = "LSTM stack") -> dict[str, Any]:
+    """What was measured of one or two layers, under other names."""
+    found = analysis_of(of).measured(measure).values()
+    return dict(zip((name, f"{name} 2"), found, strict=False))
+
+
 SECTION_EXAMPLES: Mapping[Callable[..., Section], Callable[[str], Section]] = {
     verdicts_section: lambda name: verdicts_section(
         [
@@ -157,9 +207,31 @@ SECTION_EXAMPLES: Mapping[Callable[..., Section], Callable[[str], Section]] = {
         {f"before {name}": {name: fresh_window_of(name), f"{name} 2": fresh_window_of(name, rate=-0.6)}}
     ),
     gates_section: lambda name: gates_section(
-        {name: trace_of(nn.LSTM, name), f"{name} 2": trace_of(nn.GRU, name), f"{name} 3": trace_of(nn.RNN, name)},
-        sequence=1,
+        {
+            name: excerpt_of(nn.LSTM, name),
+            f"{name} 2": excerpt_of(nn.GRU, name),
+            f"{name} 3": excerpt_of(nn.RNN, name),
+        },
+        place=1,
         inputs={name: np.arange(7.0)},
+    ),
+    not_measured_section: lambda name: not_measured_section([NotMeasured(name, name, f"{name} of 3 steps.")]),
+    truncation_section: lambda name: truncation_section(_measured("truncation", name)),
+    path_split_section: lambda name: path_split_section(_measured("path_split", name), lag=5),
+    contributions_section: lambda name: contributions_section(_measured("contributions", name), lag=5),
+    gate_statistics_section: lambda name: gate_statistics_section(_measured("gate_statistics", name), needed_lag=5),
+    lyapunov_section: lambda name: lyapunov_section(
+        _measured("lyapunov", name), curves={name: lag_curve_of(name), f"{name} 2": lag_curve_of(name)}
+    ),
+    singular_values_section: lambda name: singular_values_section(_measured("singular_values", name), lag=5),
+    zero_state_section: lambda name: zero_state_section(_measured("zero_state", name), lag=5),
+    weights_section: lambda name: weights_section(_measured("weights", name)),
+    state_geometry_section: lambda name: state_geometry_section(_measured("state_geometry", name)),
+    fixed_points_section: lambda name: fixed_points_section(_measured("fixed_points", name, of="GRU")),
+    onset_section: lambda name: onset_section(_measured("onset", name, of="exploding")),
+    remedies_section: lambda name: remedies_section(_remedies(name)),
+    gradient_norms_section: lambda name: gradient_norms_section(
+        [gradient_norms([0.1, 0.2, 0.3, 4.0], of=name), gradient_norms([1e-3, 0.0, math.inf], of=f"{name} 2")]
     ),
     provenance_section: lambda name: provenance_section({name: name, "seed": "0"}, lead="Made with seed 0."),
 }

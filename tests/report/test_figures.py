@@ -64,6 +64,16 @@ def test_a_gradient_too_small_for_a_float_is_still_a_point() -> None:
     assert "10⁻²⁰⁰⁰" in texts
 
 
+@pytest.mark.parametrize(("low", "high"), [(-0.0231, -0.0216), (-4.2, -3.5), (-4.1, -3.95), (0.0, 0.3), (3.01, 3.02)])
+def test_a_narrow_range_has_ticks_that_fit_beside_the_axis(low: float, high: float) -> None:
+    curve = Curve("", LAGS[:2], np.array([low, high]))
+    ticks = [
+        text for text in _texts(Curves((Panel((curve,), "", "lag", "norm"),), y_scale="log10")) if text[0].isdigit()
+    ]
+    assert len(ticks) - len({"0", "1"}) >= 2
+    assert all(" " not in text and len(text) <= 8 for text in ticks)
+
+
 def test_an_exact_zero_is_a_cross_and_what_is_missing_a_gap() -> None:
     def uses(*values: float) -> int:
         curve = Curve("LSTM", np.arange(4.0), np.array(values, dtype=float))

@@ -8,10 +8,13 @@ import pytest
 from jinja2 import Environment, PackageLoader
 
 from gatescope.report import html as html_module
+from gatescope.report.analysis_report import analysis_report
 from gatescope.report.html import render_html
+from gatescope.report.notebook import notebook_html
 from gatescope.report.section import Report
 from gatescope.report.sections import lag_curve_section
-from report.examples import HOSTILE, SECTION_EXAMPLES, report_of
+from report.analyses import analysis_named
+from report.examples import HOSTILE, SECTION_EXAMPLES, WORST, report_of
 
 pytestmark = pytest.mark.browser
 
@@ -112,6 +115,48 @@ def test_nothing_sticks_out_sideways(visit: Visit, wide_page: str, width: int) -
     with visit(wide_page, viewport={"width": width, "height": 800}) as seen:
         seen.page.eval_on_selector_all("details", "found => found.forEach(one => { one.open = true })")
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="module")
+def analysis_page() -> str:
+    """Of a layer whose name is all of the worst ones."""
+    return render_html(analysis_report(analysis_named(" ".join(WORST).replace(".", "·"))))
+
+
+def test_the_page_of_an_analysis_is_silent_whatever_its_layers_are_called(visit: Visit, analysis_page: str) -> None:
+    with visit(analysis_page) as seen:
+        assert not seen.ran
+        assert seen.requests == []
+        assert seen.said == []
+        widths = seen.page.eval_on_selector_all("img", "found => found.map(one => one.naturalWidth)")
+        assert all(width > 100 for width in widths)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_page_of_an_analysis_does_not_stick_out_sideways(visit: Visit, analysis_page: str, width: int) -> None:
+    with visit(analysis_page, viewport={"width": width, "height": 800}) as seen:
+        seen.page.eval_on_selector_all("details", "found => found.forEach(one => { one.open = true })")
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_words_of_an_analysis_stand_out_from_the_paper(visit: Visit, analysis_page: str, scheme: str) -> None:
+    with visit(analysis_page, color_scheme=scheme) as seen:
+        seen.page.eval_on_selector_all("details", "found => found.forEach(one => { one.open = true })")
+        assert seen.page.evaluate(CONTRAST) >= 4.5  # WCAG 2.2, 1.4.3, AA
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#111111"])
+def test_a_notebook_shows_the_table_in_its_own_colours(visit: Visit, paper: str) -> None:
+    ink = "#000000" if paper == "#ffffff" else "#eeeeee"
+    shown = notebook_html(analysis_named(" ".join(WORST).replace(".", "·")))
+    page = f"<!doctype html><body style='background:{paper};color:{ink};width:60em'>{shown}</body>"
+    with visit(page) as seen:
+        assert not seen.ran
+        assert seen.requests == []
+        assert seen.said == []
+        colours = seen.page.eval_on_selector_all("td", "found => found.map(one => getComputedStyle(one).color)")
+        assert set(colours) == {"rgb(0, 0, 0)" if paper == "#ffffff" else "rgb(238, 238, 238)"}
 
 
 def test_a_name_without_a_break_does_not_widen_the_page(visit: Visit) -> None:

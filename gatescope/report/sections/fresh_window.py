@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from ...measures.fresh_window import ALL, FreshWindow
-from ...measures.intervals import Interval, student_t_interval
+from ...measures.intervals import Interval
+from ..bands import TEN, band, log10, of_those
 from ..names import shortened
-from ..numbers import number, number_from_log
+from ..numbers import counted, number, number_from_log
 from ..plot import Curve, Curves, Mark, Panel
 from ..section import Cell, Figure, Method, Section, Table
 
@@ -17,13 +18,16 @@ from ..section import Cell, Figure, Method, Section, Table
 def fresh_window_section(
     moments: Mapping[str, Mapping[str, FreshWindow]],
     *,
+    kind: str = "network",
     colours: Mapping[str, int] | None = None,
     key: str = "fresh-window",
     title: str = "The gradient over window length",
 ) -> Section:
     """Loss, parameter gradient and gradient at the window's start, a row of panels for each moment.
 
-    The lead speaks of the first network in the first moment.
+    A name that is a layer's stands for that layer alone; any other for all recurrent layers together, and for the start
+    of the first. A moment without a name is the only one; `kind` says what the names in it are names of. The lead
+    speaks of the first name in the first moment. A layer by itself has no loss of its own, and no panel for it.
     """
     names = dict.fromkeys(name for networks in moments.values() for name in networks)
     colours = colours or {name: place for place, name in enumerate(names)}
@@ -38,13 +42,15 @@ def fresh_window_section(
         alt=" ".join(_heard(moment, networks) for moment, networks in moments.items()),
         caption=_caption(moments),
     )
-    return Section(key, title, _lead(moments), figures=(figure,), tables=(_table(moments),), method=METHOD)
+    return Section(key, title, _lead(moments), figures=(figure,), tables=(_table(moments, kind),), method=METHOD)
 
 
 METHOD = Method(
     sentences=(
         "For each window length the whole model runs once on the last steps of the same sequences.",
         "It starts from its own initial state and has the same target each time.",
+        "Without a whole model, a layer runs by itself on its own recorded input, from the zero state.",
+        "The gradient recorded at its last state is then held fixed for all windows.",
         "The norm of the parameter gradient cannot show vanishing: the last few steps rule it.",
         "Where the steps before them are lost it goes flat; only the gradient at the window's start falls.",
     ),
@@ -57,18 +63,22 @@ def _panels(
     moment: str, networks: Mapping[str, FreshWindow], colours: Mapping[str, int], *, said: bool
 ) -> tuple[Panel, ...]:
     items = [(colours[name], name, one) for name, one in networks.items()]
-    losses = [Curve(name, _windows(one), _log10(one.loss), colour=place) for place, name, one in items]
-    norms = [Curve(name, _windows(one), _log10(one.parameters[ALL]), colour=place) for place, name, one in items]
+    losses = [Curve(name, _windows(one), log10(one.loss), colour=place) for place, name, one in items]
+    norms = [Curve(name, _windows(one), log10(_norms(name, one)), colour=place) for place, name, one in items]
     starts = [_start_curve(name, one, place) for place, name, one in items]
-    place, _, first = items[0]
-    norm, start = math.log(first.parameters[ALL][-1] or math.nan), _start(first)[-1].mean
+    place, name, first = items[0]
+    norm, start = float(norms[0].y[-1]) * TEN, _start(name, first)[-1].mean
 
     def panel(what: str, y_label: str, curves: list[Curve], log: float = math.nan) -> Panel:
         marks = _mark(float(first.windows[-1]), log, place) if said else ()
-        return Panel(tuple(curves), f"{shortened(_capital(moment), 18)}: {what}", "window (steps)", y_label, marks)
+        title = f"{shortened(_capital(moment), 18)}: {what}" if moment else _capital(what)
+        return Panel(tuple(curves), title, "window (steps)", y_label, marks)
 
+    if all(one is first for _, _, one in items[1:]) and len(items) > 1:  # the layers of one model
+        losses = [Curve("whole model", _windows(first), log10(first.loss), colour=len(items))]
+    whole = [panel("loss", shortened(first.loss_name.replace("_", " "), 30), losses)] if ALL in first.parameters else []
     return (
-        panel("loss", shortened(first.loss_name.replace("_", " "), 30), losses),
+        *whole,
         panel("weights", "norm of dL/dθ (loss / weight)", norms, norm),
         panel("start", "norm of dL/ds₀ (loss / state)", starts, start),
     )
@@ -79,26 +89,37 @@ def _mark(x: float, log: float, colour: int) -> tuple[Mark, ...]:
 
 
 def _start_curve(name: str, one: FreshWindow, colour: int) -> Curve:
-    at = _start(one)
-    mean, low, high = np.array([(one.mean, one.low, one.high) for one in at]).T / math.log(10)
-    known = np.isfinite(low) & np.isfinite(high)
-    return Curve(name, _windows(one), mean, np.where(known, low, mean), np.where(known, high, mean), colour)
+    return band(name, one.windows, _initial(name, one).T / TEN, colour)
 
 
-def _start(one: FreshWindow) -> list[Interval]:
-    """Over the sequences, at the first layer: the one that stands furthest from the loss."""
-    with np.errstate(invalid="ignore"):  # the interval of exact zeros
-        return [student_t_interval(of_window) for of_window in next(iter(one.initial.values()))]
+def _start(name: str, one: FreshWindow) -> list[Interval]:
+    """Over the sequences that have such a window."""
+    return [of_those(of_window) for of_window in _initial(name, one)]
+
+
+def _initial(name: str, one: FreshWindow) -> Float[np.ndarray, "window sequence"]:
+    """At this layer, or at the first one: that which stands furthest from the loss."""
+    return one.initial.get(name, next(iter(one.initial.values())))
+
+
+def _norms(name: str, one: FreshWindow) -> Float[np.ndarray, "window"]:
+    return one.parameters.get(name, one.together)
 
 
 def _lead(moments: Mapping[str, Mapping[str, FreshWindow]]) -> str:
     moment, networks = next(iter(moments.items()))
     name, one = next(iter(networks.items()))
     middle, last = len(one.windows) // 2, len(one.windows) - 1
-    norms, starts = one.parameters[ALL], _start(one)
+    norms, starts = _norms(name, one), _start(name, one)
+    when = f"{_capital(shortened(moment))}, {shortened(name)}: a" if moment else f"In {shortened(name)} a"
+    if not last:
+        return (
+            f"{when} window of {counted(int(one.windows[0]), 'step')} gives a parameter gradient of norm "
+            f"{number(norms[0])}, and {number_from_log(starts[0].mean)} of a gradient reaches its start."
+        )
     return (
-        f"{_capital(shortened(moment))}, {shortened(name)}: a window of {one.windows[last]} steps gives a parameter "
-        f"gradient of norm {number(norms[last])}, a window of {one.windows[middle]} one of {number(norms[middle])}. "
+        f"{when} window of {counted(int(one.windows[last]), 'step')} gives a parameter gradient of norm "
+        f"{number(norms[last])}, a window of {one.windows[middle]} one of {number(norms[middle])}. "
         f"The gradient that reaches the window's start is {number_from_log(starts[last].mean)} against "
         f"{number_from_log(starts[middle].mean)}."
     )
@@ -106,31 +127,41 @@ def _lead(moments: Mapping[str, Mapping[str, FreshWindow]]) -> str:
 
 def _heard(moment: str, networks: Mapping[str, FreshWindow]) -> str:
     ends = [
-        f"{shortened(name)} at {one.windows[-1]} steps: loss {number(one.loss[-1])}, parameter gradient "
-        f"{number(one.parameters[ALL][-1])}, gradient at the start {number_from_log(_start(one)[-1].mean)}"
+        f"{shortened(name)} at {counted(int(one.windows[-1]), 'step')}: parameter gradient "
+        f"{number(_norms(name, one)[-1])}, gradient at the start {number_from_log(_start(name, one)[-1].mean)}"
         for name, one in networks.items()
     ]
-    return f"{_capital(shortened(moment))}, three panels of curves over window length, logarithmic. {'; '.join(ends)}."
+    when = f"{_capital(shortened(moment))}, p" if moment else "P"
+    return f"{when}anels of curves over window length, logarithmic. {'; '.join(ends)}."
 
 
 def _caption(moments: Mapping[str, Mapping[str, FreshWindow]]) -> str:
-    one = next(iter(next(iter(moments.values())).values()))
+    networks = next(iter(moments.values()))
+    name, one = next(iter(networks.items()))
     loss = shortened(one.loss_name.replace("_", " "))
+    of_layers = all(name in one.parameters for name, one in networks.items())
+    weights, start = (
+        ("each layer", "each layer")
+        if of_layers
+        else ("all recurrent layers", f"layer {shortened(next(iter(one.initial)))}")
+    )
     return (
-        f"The same {_start(one)[-1].n} sequences cut at the left, and the networks as they are; loss: {loss}. Weights: "
-        "the L2 norm over the weights of all recurrent layers. Start: the state before the window in layer "
-        f"{shortened(next(iter(one.initial)))}, geometric mean over sequences, the band its 95 % interval."
+        f"The same {counted(_start(name, one)[0].n, 'sequence')} cut at the left; {one.how}; loss: {loss}. Weights: "
+        f"the L2 norm over the weights of {weights}. Start: the state before the window in {start}, geometric mean "
+        "over sequences, the band its 95 % interval."
     )
 
 
-def _table(moments: Mapping[str, Mapping[str, FreshWindow]]) -> Table:
+def _table(moments: Mapping[str, Mapping[str, FreshWindow]], kind: str) -> Table:
+    named = (kind, "when") if any(moments) else (kind,)
     rows: list[tuple[Cell, ...]] = []
     for moment, networks in moments.items():
         for name, one in networks.items():
-            for place, (window, start) in enumerate(zip(one.windows, _start(one), strict=True)):
-                numbers = (float(one.loss[place]), float(one.parameters[ALL][place]))
-                rows.append((name, moment, int(window), *numbers, number_from_log(start.mean)))
-    columns = ("network", "when", "window (steps)", "loss", "norm of dL/dθ", "norm of dL/ds₀")
+            for place, (window, start) in enumerate(zip(one.windows, _start(name, one), strict=True)):
+                numbers = (float(one.loss[place]), float(_norms(name, one)[place]))
+                row = (name, moment)[: len(named)]
+                rows.append((*row, int(window), *numbers, number_from_log(start.mean), start.n))
+    columns = (*named, "window (steps)", "loss", "norm of dL/dθ", "norm of dL/ds₀", "sequences")
     return Table("Loss and gradients for each window length", columns, tuple(rows))
 
 
@@ -141,12 +172,6 @@ def _ticks(moments: Mapping[str, Mapping[str, FreshWindow]]) -> tuple[float, ...
 
 def _windows(one: FreshWindow) -> Float[np.ndarray, "window"]:
     return one.windows.astype(float)
-
-
-def _log10(values: Float[np.ndarray, "window"]) -> Float[np.ndarray, "window"]:
-    with np.errstate(divide="ignore"):  # an exact zero is drawn as one
-        logs: np.ndarray = np.log10(values)
-    return logs
 
 
 def _capital(moment: str) -> str:

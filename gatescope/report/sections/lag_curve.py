@@ -11,7 +11,7 @@ from ...measures.intervals import Interval
 from ...measures.lag_curve import LagCurve
 from ...verdicts import RESOLUTION, attenuation
 from ..names import shortened
-from ..numbers import listed, number_from_log
+from ..numbers import counted, listed, number_from_log
 from ..plot import Curve, Curves, Mark, Panel, Rule
 from ..section import Cell, Figure, Method, Section, Table
 
@@ -24,11 +24,15 @@ def lag_curve_section(
     lag: int,
     needed_lag: int | None = None,
     quantity: str = "pair",
+    kind: str = "network",
     colours: Mapping[str, int] | None = None,
     key: str = "lag-curve",
     title: str = "The gradient over lag",
 ) -> Section:
-    """One panel a moment (`"after training"`), one curve a network; the lead speaks of the last panel at `lag`."""
+    """One panel a moment (`"after training"`), one curve a network; the lead speaks of the last panel at `lag`.
+
+    A moment without a name is the only one; `kind` says what the names in it are names of.
+    """
     spoken_of = next(iter([*moments.values()][-1].values()))
     longest = _lags(spoken_of)[-1]
     if not 0 <= lag <= longest:
@@ -45,24 +49,25 @@ def lag_curve_section(
         key=f"{key}-figure",
         plot=Curves(panels, y_scale="log10", columns=(2, 1)),
         alt=" ".join(_heard(moment, curves, lag, quantity) for moment, curves in moments.items()),
-        caption=_caption(moments, needed_lag, quantity),
+        caption=_caption(moments, needed_lag, quantity, kind),
     )
     return Section(
         key=key,
         title=title,
         lead=_lead(moments, lag, quantity),
         figures=(figure,),
-        tables=(_table(moments, lag, quantity),),
+        tables=(_table(moments, lag, quantity, kind),),
         method=METHOD,
     )
 
 
 METHOD = Method(
     sentences=(
-        "The loss is read at the last step only, so one backward pass gives the gradient at every lag.",
+        "Where the loss reads one step of a sequence, one backward pass gives the gradient at every lag.",
+        "Where it reads many, some of them are sources by themselves, and the mean of their logarithms is taken.",
         "It is taken with respect to the whole recurrent state (h and, in an LSTM, c) along the recorded trajectory.",
         "It is renormalised at every step, so that it cannot underflow.",
-        "Each sequence gives one curve relative to its own last step.",
+        "Each sequence gives one curve, relative to the step at which the loss reads it.",
         "Drawn is the mean of the logarithms over sequences with its 95 % Student t interval.",
     ),
     formula="y_k = log |s̃_{T−k}| − log |s̃_T|,   s̃_t = dL / d(recurrent state after step t)",
@@ -108,12 +113,14 @@ def _lead(moments: Mapping[str, Mapping[str, LagCurve]], lag: int, quantity: str
     moment, curves = [*moments.items()][-1]
     (first, curve), *others = curves.items()
     at = _at(curve, lag, quantity)
-    sequences = f"{at.n} sequence{'' if at.n == 1 else 's'}"
+    sequences = counted(at.n, "sequence")
     known = math.isfinite(at.low) and math.isfinite(at.high)
     interval = f"95 % CI {number_from_log(at.low)} to {number_from_log(at.high)} over " if known else ""
     rest = listed(_said(dict(others), lag, quantity))
+    back = f"{counted(lag, 'step')} back"
+    when = f"{_capital(shortened(moment))}, {back}" if moment else f"From {back}"
     return (
-        f"{_capital(shortened(moment))}, {_steps(lag)} back, {number_from_log(at.mean)} of the last step's gradient is "
+        f"{when}, {number_from_log(at.mean)} of the last step's gradient is "
         f"left ({shortened(first)}; {interval}{sequences}){', ' + rest if rest else ''}."
     )
 
@@ -125,36 +132,39 @@ def _said(curves: Mapping[str, LagCurve], lag: int, quantity: str) -> list[str]:
 
 def _heard(moment: str, curves: Mapping[str, LagCurve], lag: int, quantity: str) -> str:
     return (
-        f"{_capital(shortened(moment))}: curves on a logarithmic axis, at lag 0 all at 1, standing at "
-        f"{listed(_said(curves, lag, quantity))} at lag {lag}."
+        f"{_capital(shortened(moment))}{': ' if moment else ''}{'curves' if moment else 'Curves'} on a logarithmic "
+        f"axis, at lag 0 all at 1, standing at {listed(_said(curves, lag, quantity))} at lag {lag}."
     )
 
 
-def _caption(moments: Mapping[str, Mapping[str, LagCurve]], needed_lag: int | None, quantity: str) -> str:
+def _caption(moments: Mapping[str, Mapping[str, LagCurve]], needed_lag: int | None, quantity: str, kind: str) -> str:
     curves = [curve for panel in moments.values() for curve in panel.values()]
-    losses = listed([*dict.fromkeys(shortened(curve.loss) for curve in curves)])
-    layers = listed([*dict.fromkeys(shortened(curve.layer) for curve in curves)])
+    losses = listed([*dict.fromkeys(shortened(curve.loss, 200) for curve in curves)])
+    layers = [*dict.fromkeys(shortened(curve.layer) for curve in curves)]
+    of = f"Layer {listed(layers)}; l" if kind == "network" else "L"
     zero = any(np.isneginf(curve.log_norm[quantity]).any() for curve in curves)
     return (
-        f"Geometric mean over sequences, the band its 95 % interval. Layer {layers}; loss: {losses}. The last lag of a "
-        "sequence is its initial state. Dotted across: what three number formats still resolve beside a gradient of 1."
+        f"Geometric mean over sequences, the band its 95 % interval. {of}oss: {losses}. A sequence's curve ends at its "
+        "initial state. Dotted across: what three number formats still resolve beside a gradient of 1."
         + (" Dotted upright: the furthest step back that the task needs." if needed_lag is not None else "")
         + (" A cross on the floor: exactly zero." if zero else "")
     )
 
 
-def _table(moments: Mapping[str, Mapping[str, LagCurve]], lag: int, quantity: str) -> Table:
+def _table(moments: Mapping[str, Mapping[str, LagCurve]], lag: int, quantity: str, kind: str) -> Table:
     longest = max(_lags(curve)[-1] for panel in moments.values() for curve in panel.values())
     lags = sorted({k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k <= longest} | {lag})
 
     def row(moment: str, name: str, curve: LagCurve) -> tuple[Cell, ...]:
         means = (number_from_log(_at(curve, k, quantity).mean) if k <= _lags(curve)[-1] else None for k in lags)
         at = _at(curve, lag, quantity)
-        return (name, moment, *means, number_from_log(at.low), number_from_log(at.high), at.n)
+        when = (moment,) if any(moments) else ()
+        return (name, *when, *means, number_from_log(at.low), number_from_log(at.high), at.n)
 
+    named = (kind, "when") if any(moments) else (kind,)
     return Table(
         caption="Gradient norm relative to the last step",
-        columns=("network", "when", *(f"lag {k}" for k in lags), f"lag {lag}: 95 % from", "to", "sequences"),
+        columns=(*named, *(f"lag {k}" for k in lags), f"lag {lag}: 95 % from", "to", "sequences"),
         rows=tuple(row(moment, name, curve) for moment, panel in moments.items() for name, curve in panel.items()),
     )
 
@@ -170,7 +180,3 @@ def _lags(curve: LagCurve) -> range:
 
 def _capital(moment: str) -> str:
     return moment[:1].upper() + moment[1:]
-
-
-def _steps(lag: int) -> str:
-    return f"{lag} step{'' if lag == 1 else 's'}"

@@ -33,6 +33,11 @@ def tone(level: Level) -> str:
     return "fine" if level in _FINE else "open" if level in _OPEN else "alarm"
 
 
+def without_lags(verdicts: Sequence[Verdict]) -> set[str]:
+    """The layers to whose last processed step the loss sends nothing, or no number: no lag counts from there."""
+    return {one.layer for one in verdicts if one.level in (Level.NO_SIGNAL, Level.NON_FINITE)}
+
+
 def loud(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """What a reader must see at once: every alarm, and the rest too while it is short."""
     return list(verdicts) if len(verdicts) <= FEW else [one for one in verdicts if tone(one.level) == "alarm"]
