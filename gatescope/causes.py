@@ -234,7 +234,7 @@ def _of_truncation(one: _Layer) -> Iterator[str]:
     if steps < 0:
         return
     each = each[each >= 0]
-    span = f" ({each.min()} to {each.max()} in single sequences)" if len(each) > 1 else ""
+    span = f" ({each.min()} to {each.max()} in single sequences)" if each.min() < each.max() else ""
     yield (
         f"Of {count(int(curve.lengths.max()), 'step')} of backpropagation the last {steps}{span} give the gradient of "
         f"the weights, summed over {count(curve.n, 'sequence')}, to within {100 * BIAS:g} %."

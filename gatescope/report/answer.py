@@ -8,7 +8,7 @@ from ..remedies.remedy import Remedies
 from ..verdicts import Horizon, Verdict
 from .names import shortened
 from .numbers import counted, listed
-from .section import Cell, Section, Table
+from .section import Cell, Notes, Section, Table
 from .sections.provenance import SENTENCE
 from .sections.remedies import best_remedy
 from .sections.verdicts import level_name, tone, verdicts_section, without_lags
@@ -37,7 +37,7 @@ def found_section(analysis: Analysis, why: Mapping[str, Sequence[str]]) -> Secti
     silent = without_lags(analysis.verdicts)
     reaching = {name: found for name, found in analysis.horizons.items() if found and name not in silent}
     lead = next((_reach(name, found) for name, found in reaching.items()), "")
-    causes = [f"{shortened(layer)}: {' '.join(sentences)}" for layer, sentences in why.items() if sentences]
+    causes = [Notes(f"Why, in {shortened(layer)}", tuple(said)) for layer, said in why.items() if said]
     cures = [
         best_remedy(tried, layer.name)
         for tried in analysis.measurements
@@ -45,8 +45,8 @@ def found_section(analysis: Analysis, why: Mapping[str, Sequence[str]]) -> Secti
         for layer in analysis.layers
         if tried.of(layer.name)
     ]
-    section = verdicts_section(verdicts, lead=lead, prose=[*causes, *cures])
-    return replace(section, tables=(_horizons(analysis),))
+    section = verdicts_section(verdicts, lead=lead, prose=cures)
+    return replace(section, notes=tuple(causes), tables=(_horizons(analysis),))
 
 
 def _reach(layer: str, found: Sequence[Horizon]) -> str:

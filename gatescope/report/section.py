@@ -39,6 +39,14 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """Short sentences that belong together under a title, folded away where there are many."""
+
+    title: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """One question and its answer: the lead sentence says the number that the figure draws.
 
@@ -52,6 +60,7 @@ class Section:
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    notes: tuple[Notes, ...] = ()
     method: Method | None = None
 
 

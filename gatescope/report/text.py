@@ -54,6 +54,11 @@ def _parts(section: Section) -> Iterable[RenderableType]:
     for verdict in section.verdicts:
         yield Text()
         yield verdict_for_terminal(verdict)
+    for notes in section.notes:
+        yield Text()
+        yield _words(notes.title, "italic")
+        for sentence in notes.sentences:
+            yield Padding(_words(sentence), (0, 0, 0, 2))
     for table in section.tables:
         yield Text()
         yield _table(table)

@@ -187,8 +187,11 @@ def test_the_provenance_has_each_layers_loss_residual_and_what_was_reduced(analy
 
 def test_causes_that_are_handed_in_stand_with_the_answer() -> None:
     why = {"rnn.l0": ("The forget gate is shut.", "It was never open.")}
-    found = _found(analysis_report(analysis_of("LSTM stack"), why=why))
-    assert found.prose == ("rnn.l0: The forget gate is shut. It was never open.",)
+    report = analysis_report(analysis_of("LSTM stack"), why=why)
+    (notes,) = _found(report).notes
+    assert (notes.title, notes.sentences) == ("Why, in rnn.l0", why["rnn.l0"])
+    for shown in (render_html(report), render_text(report)):
+        assert all(text in shown for text in (notes.title, *notes.sentences))
 
 
 def test_remedies_have_their_section_and_their_sentence_with_the_answer() -> None:
