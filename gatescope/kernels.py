@@ -11,7 +11,7 @@ from .layers import RecurrentLayer
 
 States = Mapping[str, Float[Tensor, "sequence unit"]]
 
-_KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+KERNELS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch.lstm,
     "gru": torch.gru,
     "rnn-tanh": torch.rnn_tanh,
@@ -29,7 +29,7 @@ def fused(
 
     The numbers are those which the module gives for that depth, bit for bit on the CPU: it runs the same kernel.
     """
-    kernel = _KERNELS[layers[0].cell.kind]
+    kernel = KERNELS[layers[0].cell.kind]
     weights = [layer.weights[name] for layer in layers for name in _ORDER if name in layer.weights]
     states = [torch.stack([states[name] for states in initial]) for name in layers[0].cell.states]
     has_biases = "bias_ih" in layers[0].weights

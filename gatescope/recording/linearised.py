@@ -26,6 +26,7 @@ from ..layers import Direction
 from ..trace import Adjoint, Trace
 from .cell_chain import CellChain
 from .kept import Call, Refused
+from .played import PlayedStack
 from .recorder import Recorder
 from .stack_call import StackCall
 
@@ -64,7 +65,7 @@ def random_readout(sequences: int, units: int, *, seed: int) -> Float[Tensor, "d
 class LinearisedCall:
     """One call, ready to be looked at in float64, or in another dtype."""
 
-    call: Call
+    call: Call | PlayedStack
     readout: int | None
     """The seed of a random readout; None: the gradient is the loss's own."""
     given_lengths: Int[Tensor, "sequence"] | None
@@ -78,6 +79,11 @@ class LinearisedCall:
     def names(self) -> list[str]:
         """The names of its layers."""
         return [name for depth in self.call.names for name in depth]
+
+    @property
+    def module(self) -> str:
+        """The path of the module that was called; of layers without one, the first one's name."""
+        return self.names[0] if isinstance(self.call, PlayedStack) else self.call.watched.path
 
     @property
     def felt(self) -> bool:
@@ -109,7 +115,9 @@ class LinearisedCall:
 
     @property
     def trained_in(self) -> torch.dtype:
-        """The dtype of the module's parameters, in which its gradients are kept."""
+        """The dtype of the parameters, in which their gradients are kept."""
+        if isinstance(self.call, PlayedStack):
+            return self.call.stored_in
         return next((p.dtype for p in self.call.watched.module.parameters()), self.recorded[0].x.dtype)
 
     @property
@@ -145,7 +153,7 @@ class LinearisedCall:
         upper = self.next
         if upper is None or not self._enters_many_steps or not upper.recorded or upper.mixes_lags:
             return None
-        other = upper.call.watched is not self.call.watched
+        other = _module_of(upper.call) is not _module_of(self.call)
         as_long = upper.recorded[0].x.shape[:2] == self.recorded[0].x.shape[:2]
         return upper if other and as_long and (upper.next is None or upper.reader is not None) else None
 
@@ -267,6 +275,10 @@ class LinearisedCall:
         if arriving.at_end:
             enters[_last_processed(trace, self.ends), torch.arange(len(self.ends), device=enters.device)] = True
         return enters
+
+
+def _module_of(call: Call | PlayedStack) -> object:
+    return call if isinstance(call, PlayedStack) else call.watched.module
 
 
 def _straight(call: Call, dtype: torch.dtype) -> Call:

@@ -17,13 +17,14 @@ from ..measures.gradient_norms import GradientNorms
 from ..measures.intervals import Interval, student_t_interval
 from ..measures.lag_curve import LagCurve
 from ..recording.driving import Cells, Loss
+from ..recording.setting import Setting
 from ..recording.watch import unwrapped
 from ..verdicts import RESOLUTION, Horizon, Thresholds, attenuation, horizons, judge
 from ..verdicts.reach import reach
 from .changes import CHANGES, Change, changed, copied
 from .limits import TruncationLength, truncation_lengths
 from .remedy import Remedies, Remedy, ranked
-from .runs import Run, Setting
+from .runs import Run, norms, run, truncations
 
 HORIZON = 0.01
 """The fraction of the gradient whose horizon is compared."""
@@ -54,18 +55,14 @@ def remedies(
     Raises:
         InputError: a model that cannot be copied, holds no recurrent module, or whose loss is no single number.
     """
-    if lag is not None and lag < 1:
-        raise InputError(f"The lag was given as {lag}; lags count steps back from the last: choose 1 or more.")
-    if x is None and loss is not None:
-        raise InputError("A loss was given without data for it; give x (and y), or leave the loss out.")
     told, of = progress or _nobody, len(CHANGES) + 1
     bare, ends = unwrapped(model), None if lengths is None else torch.as_tensor(lengths)
     setting = Setting(x, y, loss, lag, ends, cells, dtype, seed)
     told("remedies: the model as it is", 0, of)
-    before = setting.run(copied(bare))
+    before = run(setting, copied(bare))
     left_out = [*before.left_out]
     horizon_before = {name: _horizon(curve) for name, curve in before.curves.items()}
-    truncated, norms = _limits(setting, before, left_out)
+    truncated, spread = _limits(setting, before, left_out)
     t_max = lag or max((int(curve.lengths.max()) for curve in before.curves.values()), default=1)
     found: list[Remedy] = []
     for done, change in enumerate(CHANGES, 1):
@@ -77,7 +74,7 @@ def remedies(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", GatescopeWarning)  # what there is to say was said of the model as it is
-                after = setting.run(other.model)
+                after = run(setting, other.model)
         except GatescopeError as reason:
             left_out.append(f"{change.name}: {reason}")
             continue
@@ -90,32 +87,32 @@ def remedies(
     told("remedies: done", of, of)
     return Remedies(
         data="synthetic" if x is None else "given",
-        loss=setting.words,
+        loss=setting.loss_in_words,
         seed=seed,
         remedies=ranked(found),
         truncation=truncated,
-        norms=norms,
+        norms=spread,
         left_out=tuple(left_out),
     )
 
 
 def _limits(
-    setting: Setting, run: Run, left_out: list[str]
+    setting: Setting, ran: Run, left_out: list[str]
 ) -> tuple[tuple[TruncationLength, ...], tuple[GradientNorms, ...]]:
     """What the run of the model as it is says of truncating and clipping."""
     truncated: list[TruncationLength] = []
-    norms: list[GradientNorms] = []
-    for call in (one for one in run.calls if set(one.names) & run.curves.keys()):
+    spread: list[GradientNorms] = []
+    for call in (one for one in ran.calls if set(one.names) & ran.curves.keys()):
         try:
-            curves = setting.truncations(call)
-            norms += setting.norms(curves)
+            curves = truncations(setting, call)
+            spread += norms(setting, curves)
         except GatescopeError as reason:
             left_out.append(f"truncation of {', '.join(call.names)}: {reason}")
         else:
-            truncated += [one for curve in curves if curve.layer in run.curves for one in truncation_lengths(curve)]
+            truncated += [one for curve in curves if curve.layer in ran.curves for one in truncation_lengths(curve)]
     if setting.loss is None:
         left_out.append("clipping: no loss was given, and the size of a random readout's gradient means nothing")
-    return tuple(truncated), tuple(norms)
+    return tuple(truncated), tuple(spread)
 
 
 @dataclass(frozen=True)

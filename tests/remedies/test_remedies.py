@@ -13,7 +13,8 @@ from gatescope.initialisations import forget_bias
 from gatescope.measures.lag_curve import LagCurve
 from gatescope.remedies.changes import CHANGES, changed, copied
 from gatescope.remedies.remedies import remedies
-from gatescope.remedies.runs import Setting
+from gatescope.recording.setting import Setting
+from gatescope.remedies.runs import run
 from gatescope.verdicts import Level
 from oracles import textbook, true_adjoints
 from remedies.models import Model, data, last_output, mse, one
@@ -114,11 +115,11 @@ def test_twenty_seeds_of_an_lstm_have_the_published_rates() -> None:
         torch.manual_seed(seed)
         model, x, y = nn.LSTM(1, 128), torch.randn(200, 8, 1), torch.randn(8, 128) / 128**0.5
         setting = Setting(x, y, last_output, 100, None, None, torch.float64, seed)
-        rates["as it is"].append(rate(setting.run(copied(model)).curves["l0"]))
+        rates["as it is"].append(rate(run(setting, copied(model)).curves["l0"]))
         for change in CHANGES:
             if "lstm" in change.cells:
                 other = changed(model, change, t_max=100, seed=seed, cells={})
-                rates[change.name].append(rate(setting.run(other.model).curves["l0"]))
+                rates[change.name].append(rate(run(setting, other.model).curves["l0"]))
     for name, (mean, sd) in PUBLISHED.items():
         # Both are means of 20 draws, so that they differ by more than 4 sqrt(2 / 20) s.d. once in 15 000 times.
         assert abs(np.mean(rates[name]) - mean) < 4 * sd * (2 / 20) ** 0.5, (name, np.mean(rates[name]))
