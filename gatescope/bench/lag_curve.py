@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ..measures.lag_curve import LagCurve
 from ..measures.lag_curves import lag_curves
-from ..recording.linearised import linearised_calls, random_readout
+from ..recording.arrivals import random_readout
+from ..recording.linearised import linearised_calls
 from ..recording.recorder import Recorder
 from .timing import median_ratio, seconds
 

@@ -35,5 +35,7 @@ def read_by(call: LinearisedCall, loss: str, *, lag: int | None = None) -> str:
     if not call.mixes_lags:
         return f"{loss}, read at one step of each sequence"
     read = int(call.enters.sum(0).max())
+    if call.reads_ends_alone:
+        return f"{loss}, read at the end of both directions, each for its own layers"
     chosen = len(call.sources(call.directions[0], SOURCES, lag or 0))
     return f"{loss}, read at {read} steps; mean over {chosen} of them, each by itself"

@@ -71,6 +71,7 @@ class CellChain:
         for kept, values in zip(self._kept, (x, *out), strict=True):
             kept.add(values.detach()[None] if self.unbatched else values.detach())
         self._last = tuple((weakref.ref(state), _version(state)) for state in out)
+        self.felt.places.keep({}, [x])
         self.felt.listen({f"{n}@{self.steps}": s for n, s in zip(self.layer.cell.states, out, strict=True)})
         self.steps += 1
 

@@ -5,19 +5,22 @@
 * without data: each recurrent module by itself, on noise.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ..cells import Cell
 from ..errors import InputError
-from ..layers import kind_of
+from ..layers import kind_of, layer_of_cell
 from .cell_chain import outgoing_states
+from .left_as_it_was import left_as_it_was
+from .paths import following
 from .recorder import Recorder
 from .watch import Watched, recurrent_modules, unwrapped
 
@@ -26,6 +29,12 @@ Cells = Mapping[type[nn.Module], Cell]
 
 SEQUENCES, STEPS = 32, 200
 """Of noise, where there are no data."""
+
+
+def loss_name(loss: Loss) -> str:
+    """The name that a loss was given, in words; "your loss" where it has none."""
+    name: str = getattr(loss, "__name__", type(loss).__name__)
+    return "your loss" if name in {"<lambda>", "partial"} else name
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,19 +60,30 @@ def drive(
 ) -> Drive:
     """Runs `model(x)`, and the backward of `loss(output, y)` where there is one.
 
-    A tuple is given as several arguments, a dict by name. Torch's own recurrent modules are given packed sequences
-    where there are `lengths`.
+    A tuple is given as several arguments, a dict by name. A model that is itself one of torch's recurrent modules is
+    given packed sequences where there are `lengths`, and what it returns is padded again to the steps of `x`. Frozen
+    parameters and inference mode are no obstacle to the gradient.
 
     Raises:
-        InputError: a loss that is no scalar, or from which no gradient can come.
+        InputError: a loss that is no scalar, or one of torch's, which take a tensor, where the model returns none.
     """
     bare = unwrapped(model)
-    with left_as_it_was(bare, seed), torch.set_grad_enabled(loss is not None):
-        leaves = _leaves(x)
-        given = _packed(bare, leaves.data, lengths)
-        with backward_in_eval_mode(bare) if loss is not None else nullcontext(), Recorder(model, cells=cells) as rec:
+    recurrent = [watched.module for watched in recurrent_modules(bare, cells or {}).values()]
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(loss is not None),
+        left_as_it_was(bare, seed, given=(x, y)),
+        _felt_though_frozen(recurrent),
+    ):
+        given = _packed(bare, x, lengths)
+        with (
+            backward_in_eval_mode(bare) if loss is not None else nullcontext(),
+            Recorder(model, cells=cells) as rec,
+            following(),
+        ):
             output = _called(model, given)
-            value = None if loss is None else _felt(loss(output, y), model, leaves.floats)
+            output = output if given is x else _padded(bare, output, x)
+            value = None if loss is None else _felt(_loss_of(loss, output, y), rec, model)
     return Drive(rec, value, _detached(output))
 
 
@@ -71,7 +91,7 @@ def drive_on_noise(model: nn.Module, *, cells: Cells | None = None, seed: int = 
     """Runs each recurrent module of a model by itself on independent standard normal inputs."""
     bare = unwrapped(model)
     noise = torch.Generator().manual_seed(seed)
-    with left_as_it_was(bare, seed), torch.no_grad(), Recorder(model, cells=cells) as rec:
+    with torch.inference_mode(False), torch.no_grad(), left_as_it_was(bare, seed), Recorder(model, cells=cells) as rec:
         for watched in recurrent_modules(bare, cells or {}).values():
             _run_on_noise(watched, noise)
     return Drive(rec, None)
@@ -88,46 +108,17 @@ def backward_in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def left_as_it_was(model: nn.Module, seed: int) -> Iterator[None]:
-    """Buffers, such as a batch norm's running means, are put back, and so are torch's random numbers."""
-    before = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for buffer, was in before:
-                    if not torch.equal(buffer, was):
-                        buffer.copy_(was)
-
-
-@dataclass(frozen=True, eq=False)
-class _Leaves:
-    data: Any
-    floats: list[Tensor]
-    """Those of its tensors that a gradient can reach, so that frozen parameters are no obstacle."""
-
-
-def _leaves(x: Any) -> _Leaves:
-    floats: list[Tensor] = []
-
-    def leaf(value: Any) -> Any:
-        match value:
-            case PackedSequence():
-                return PackedSequence(leaf(value.data), *value[1:])
-            case Tensor() if value.is_floating_point():
-                fresh = value.detach().requires_grad_(torch.is_grad_enabled())
-                floats.append(fresh)
-                return fresh
-            case dict():
-                return {key: leaf(one) for key, one in value.items()}
-            case tuple() | list():
-                return tuple(leaf(one) for one in value)
-        return value
-
-    return _Leaves(leaf(x), floats)
+def _felt_though_frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """The outputs of recurrent modules whose parameters are all frozen, on tokens, would have no gradient."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    frozen = [one for one in parameters if not one.requires_grad and one.is_floating_point() and not one.is_inference()]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _called(model: nn.Module, given: Any) -> Any:
@@ -148,11 +139,39 @@ def _packed(model: nn.Module, given: Any, lengths: Tensor | None) -> Any:
     return pack_padded_sequence(given, lengths.cpu(), batch_first=model.batch_first, enforce_sorted=False)
 
 
-def _felt(value: Any, model: nn.Module, floats: list[Tensor]) -> float:
+def _padded(module: nn.Module, output: Any, x: Tensor) -> Any:
+    """What a module returned of packed sequences, as it would return it of `x`, with zeros after each sequence."""
+    assert isinstance(module, nn.RNNBase)
+    steps = x.shape[1 if module.batch_first else 0]
+    whole, _ = pad_packed_sequence(output[0], batch_first=module.batch_first, total_length=steps)
+    return whole, output[1]
+
+
+def _loss_of(loss: Loss, output: Any, y: Any) -> Any:
+    """The loss; of torch's own, which can only take a tensor, the mistake is named before it is made."""
+    if not isinstance(output, Tensor) and str(getattr(loss, "__module__", "")).startswith("torch.nn."):
+        raise InputError(
+            f"The model returned {_in_words(output)}, and {loss_name(loss)} takes one tensor; choose one, as in "
+            f"loss=lambda output, y: {loss_name(loss)}(output[0], y)."
+        )
+    return loss(output, y)
+
+
+def _in_words(output: Any) -> str:
+    match output:
+        case Tensor():
+            return f"a tensor {list(output.shape)}"
+        case tuple() | list():
+            return f"a {type(output).__name__} of {', '.join(map(_in_words, output))}"
+    return f"a {type(output).__name__}"
+
+
+def _felt(value: Any, recorder: Recorder, model: nn.Module) -> float:
     if not isinstance(value, Tensor) or value.numel() != 1:
         seen = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise InputError(f"The loss returned {seen}, and a tensor of one number is wanted; take its mean or sum.")
-    wanted = [*(p for p in model.parameters() if p.requires_grad), *floats]
+    recorder._kept.follow(value)
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if value.requires_grad and wanted:
         torch.autograd.grad(value, wanted, allow_unused=True)
     return float(value.detach())
@@ -184,8 +203,17 @@ def _run_on_noise(watched: Watched, noise: torch.Generator) -> None:
     if isinstance(module, nn.RNNBase) and kind_of(module) is not None:
         module(x.transpose(0, 1) if module.batch_first else x)
         return
-    state: Any = None
+    state = _first_state(watched)
     for now in x:
         out = module(now) if state is None else module(now, state)
         states = outgoing_states(out)
         state = states if len(states) > 1 else states[0]
+
+
+def _first_state(watched: Watched) -> Any:
+    """None where a cell begins by itself; zeros where its forward demands a state."""
+    _, *others = inspect.signature(watched.module.forward).parameters.values()
+    if not others or others[0].default is not inspect.Parameter.empty or others[0].kind is others[0].VAR_POSITIONAL:
+        return None
+    states = tuple(layer_of_cell(watched.module, watched.path, cell=watched.cell).zeros(SEQUENCES).values())
+    return states if len(states) > 1 else states[0]

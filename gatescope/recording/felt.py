@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..errors import NotRecordedError
 from ..trace import Adjoint
+from .paths import Places
 
 Gradients = tuple[Tensor | None, ...]
 
@@ -29,9 +30,11 @@ class Felt:
         self.has_graph = False
         """Whether one of them came with a graph of its own, through which another backward may go."""
         self._missed = False
+        self.places = Places()
 
     def listen(self, outputs: Mapping[str, Tensor]) -> None:
         """Catches every gradient with respect to these outputs from now on; nothing is set on the tensors."""
+        self.places.keep(outputs)
         bases = [id(output._base) for output in outputs.values() if output._is_view()]
         for name, output in outputs.items():
             base = output._base if output._is_view() else None
@@ -46,6 +49,7 @@ class Felt:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.places.forget()
 
     def __bool__(self) -> bool:
         return bool(self._gradients)

@@ -10,6 +10,7 @@ from ..errors import GatescopeError
 from ..trace import Adjoint, Trace
 from .cell_chain import CellChain
 from .felt import Felt
+from .paths import Paths, paths
 from .stack_call import StackCall
 from .watch import Watched
 
@@ -65,6 +66,8 @@ class Kept:
     swept: dict[int, tuple[int, list[list[Adjoint]]]] = field(default_factory=dict)
     rng: Tensor | None = None
     elsewhere: int = 0
+    paths: Paths = field(default_factory=Paths)
+    """How the loss comes to the calls, where it was looked for."""
 
     def count(self, module: nn.Module) -> int:
         """The number of this call of a module, and one more for the next."""
@@ -79,6 +82,12 @@ class Kept:
         if before is None or not same or not torch.equal(before, weight):
             before = self.weights[id(weight)] = weight.detach().clone()
         return before
+
+    def follow(self, loss: Tensor) -> None:
+        """Looks how a loss comes to each of the calls, and lets go of its graph."""
+        self.paths = paths(loss, [call.felt.places for call in self.calls])
+        for call in self.calls:
+            call.felt.places.forget()
 
     def stop(self) -> None:
         """Listens to no more gradients."""

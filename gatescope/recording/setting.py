@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..errors import InputError
-from .driving import SEQUENCES, STEPS, Cells, Drive, Loss, drive, drive_on_noise
+from .driving import SEQUENCES, STEPS, Cells, Drive, Loss, drive, drive_on_noise, loss_name
 from .linearised import LinearisedCall, linearised_calls
 from .recorder import Recorder
 
@@ -31,16 +33,23 @@ class Setting:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.dtype not in {torch.float32, torch.float64}:
+            raise InputError(
+                f"A trajectory was to be linearised in {str(self.dtype).removeprefix('torch.')}, which holds too few "
+                "digits for it; choose torch.float64, or torch.float32."
+            )
         if self.lag is not None and self.lag < 1:
             raise InputError(f"The lag was given as {self.lag}; lags count steps back from the last: choose 1 or more.")
         if self.x is None and self.loss is not None:
             raise InputError("A loss was given without data for it; give x (and y), or leave the loss out.")
+        for name in ("x", "y"):
+            object.__setattr__(self, name, _as_tensors(getattr(self, name)))
 
     @property
     def loss_in_words(self) -> str:
         """The name of the loss, or what stands in its place."""
         if self.loss is not None:
-            return getattr(self.loss, "__name__", type(self.loss).__name__)
+            return loss_name(self.loss)
         return f"a random linear readout of h_n, a direction of its own for each sequence, seed {self.seed}"
 
     @property
@@ -62,11 +71,28 @@ class Setting:
         return linearised_calls(recorder, readout=seed, lengths=self.lengths, dtype=self.dtype)
 
 
+def _as_tensors(given: Any) -> Any:
+    """The data with a tensor for each numpy array, and for each tensor of inference mode one that autograd takes."""
+    match given:
+        case np.ndarray():
+            return torch.from_numpy(np.array(given, order="C"))
+        case PackedSequence():
+            return PackedSequence(_as_tensors(given.data), *given[1:])
+        case Tensor() if given.is_inference():
+            with torch.inference_mode(False):
+                return given.clone()
+        case dict() | list() | tuple() if type(given) in {dict, list, tuple}:
+            pairs = given.items() if isinstance(given, dict) else enumerate(given)
+            whole = {key: _as_tensors(one) for key, one in pairs}
+            return whole if isinstance(given, dict) else type(given)(whole.values())
+    return given
+
+
 def _described(x: Any) -> str:
     match x:
         case Tensor():
             return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
-        case torch.nn.utils.rnn.PackedSequence():
+        case PackedSequence():
             return f"packed, {int(x.batch_sizes[0])} sequences of up to {len(x.batch_sizes)} steps"
         case dict():
             return ", ".join(f"{name} {_described(one)}" for name, one in x.items())

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 import gatescope as gs
 from gatescope.errors import InputError
+from gatescope.recording.arrivals import random_readout
+from gatescope.recording.driving import drive
 from gatescope.recording.linearised import LinearisedCall, linearised_calls
 from oracles import textbook, true_adjoints
 from problems import LOSSES, PROBLEMS, Problem
@@ -76,9 +78,10 @@ def test_each_source_by_itself_is_what_autograd_says_of_a_loss_of_that_step_alon
         assert_same({adjoint.name: adjoint for adjoint in call.adjoints(source=source)}, truth, EXACT)
 
 
+@pytest.mark.parametrize("loss", ["through a further layer", "h_n and c_n"])
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-def test_all_sources_add_up_to_the_whole_gradient(problem: Problem) -> None:
-    call = call_of(problem, "through a further layer")
+def test_all_sources_add_up_to_the_whole_gradient(problem: Problem, loss: str) -> None:
+    call = call_of(problem, loss)
     whole = {adjoint.name: adjoint for adjoint in call.adjoints()}
     ends = problem.lengths()
     summed = {name: {key: torch.zeros_like(v) for key, v in adjoint.total.items()} for name, adjoint in whole.items()}
@@ -93,9 +96,12 @@ def test_all_sources_add_up_to_the_whole_gradient(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
-def test_a_loss_of_final_states_is_read_at_one_step(problem: Problem) -> None:
+def test_a_loss_of_final_states_is_read_at_one_step_but_two_where_both_directions_meet_in_a_layer_below(
+    problem: Problem,
+) -> None:
     call = call_of(problem, "h_n and c_n")
-    assert not call.mixes_lags
+    assert call.mixes_lags == (problem.layers > 1 and problem.bidirectional and problem.time > 1)
+    assert call.reads_ends_alone
     assert all(call.reads_the_end(direction) for direction in call.directions)
 
 
@@ -124,18 +130,88 @@ class Two(nn.Module):
 @pytest.mark.parametrize("read", ["last step", "every step"])
 def test_modules_that_read_each_other_are_a_stack_where_the_loss_reads_one_step(read: str) -> None:
     stack, x = nn.LSTM(3, 4, 2, dtype=torch.float64), torch.randn(7, 3, 3, dtype=torch.float64)
-    two, found = Two(stack), []
-    for model in (stack, two):
-        with gs.Recorder(model) as rec:
-            out = model(x)
-            out = out[0] if isinstance(out, tuple) else out
-            LOSSES[read](out, out, torch.full((3,), 7)).backward()
-        found.append(linearised_calls(rec))
+    two = Two(stack)
+
+    def loss(out: Tensor | tuple[Tensor, Tensor], _: object) -> Tensor:
+        steps = out[0] if isinstance(out, tuple) else out
+        return LOSSES[read](steps, steps, torch.full((3,), 7))
+
+    found = [linearised_calls(drive(model, x, 0, loss).recorder) for model in (stack, two)]
     ((whole,), (lower, upper)) = found
     assert lower.mixes_lags == upper.mixes_lags == whole.mixes_lags == (read == "every step")
     assert lower.reader is (upper if read == "last step" else None)
     for one, other in zip([*lower.adjoints(), *upper.adjoints()], [*whole.adjoints()][::-1], strict=True):
         assert torch.allclose(one.log_norm("pair"), other.log_norm("pair"), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
+def test_where_both_ends_are_read_each_direction_is_followed_from_its_own_end_alone(kind: str) -> None:
+    problem = Problem(kind, layers=2, bidirectional=True)
+    run, call = problem.unrolled(), call_of(problem, "h_n and c_n", readout=3)
+    readout = random_readout(problem.sequences, problem.hidden_size, seed=3)
+    ends = {"forward": run.layers["l1"].final["h"], "reverse": run.layers["l1_reverse"].final["h"]}
+    for d, (direction, end) in enumerate(ends.items()):
+        truth = true_adjoints(run, (end * readout[d]).sum())
+        found = {a.name: a for a in call.of_the_last_step() if a.layer.direction == direction}
+        assert len(found) == 2
+        assert_same(found, truth, EXACT)
+
+
+def test_neither_a_parallel_module_nor_one_that_is_passed_by_is_a_reader() -> None:
+    a, b, x = nn.GRU(3, 4), nn.GRU(3, 4), torch.randn(7, 3, 3)
+
+    class Both(nn.Module):
+        def __init__(self, by: str) -> None:
+            super().__init__()
+            self.a, self.b, self.by = a, b if by == "parallel" else nn.GRU(4, 4), by
+
+        def forward(self, x: Tensor) -> Tensor:
+            lower = self.a(x)[0]
+            upper = self.b(x if self.by == "parallel" else lower)[0][-1]
+            return upper if self.by == "stack" else upper + lower.mean(0)
+
+    for by in ("parallel", "passed by", "stack"):
+        lower, upper = linearised_calls(drive(Both(by), x, 0, lambda out, _: out.sum()).recorder)
+        assert (lower.reader is upper) == (by == "stack")
+        assert lower.mixes_lags == (by != "stack")
+
+
+class Fed(nn.Module):
+    """A loop that is fed what it gave, and remembers by that alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.RNNCell(4, 5, dtype=torch.float64), nn.Linear(5, 1, dtype=torch.float64)
+        nn.init.zeros_(self.cell.weight_hh)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        h, y, states = x.new_zeros(len(x), 5), x.new_zeros(len(x), 1), []
+        for now in x.unbind(1):
+            h = self.cell(torch.cat([now, y], -1), h)
+            h.requires_grad and h.retain_grad()
+            states.append(h)
+            y = self.head(h)
+        return y, states
+
+
+def test_of_a_loop_that_feeds_itself_the_gradient_is_the_whole_that_autograd_saw() -> None:
+    model, x = Fed(), torch.randn(6, 9, 3, dtype=torch.float64)
+    (call,) = linearised_calls(drive(model, x, 0, lambda out, _: out[0].square().sum()).recorder)
+    assert (call.feeds_itself, call.entangled, call.mixes_lags, set(call.read)) == (True, False, False, {8})
+    out, states = model(x)
+    out.square().sum().backward()
+    (adjoint,) = call.adjoints()
+    truth = torch.stack([state.grad for state in states])
+    assert apart(adjoint.total["h"], truth, float(truth.abs().max())) < EXACT
+    assert float(truth[0].abs().max()) > 0
+
+
+def test_a_loop_that_feeds_itself_and_is_read_at_many_steps_is_entangled() -> None:
+    def every(out: tuple[Tensor, list[Tensor]], _: object) -> Tensor:
+        return torch.stack(out[1]).square().sum()
+
+    (call,) = linearised_calls(drive(Fed(), torch.randn(6, 9, 3, dtype=torch.float64), 0, every).recorder)
+    assert call.entangled
 
 
 def test_a_module_that_is_read_by_a_decoder_of_another_length_is_a_source_at_every_step() -> None:
