@@ -6,6 +6,8 @@ from gatescope.analysis.archive import load as load
 from gatescope.analysis.excerpt import Excerpt as Excerpt
 from gatescope.cells import CELLS as CELLS
 from gatescope.cells import Cell as Cell
+from gatescope.checkpoints.checkpoint import Checkpoint as Checkpoint
+from gatescope.checkpoints.reading import read as read
 from gatescope.errors import GatescopeError as GatescopeError
 from gatescope.layers import RecurrentLayer as RecurrentLayer
 from gatescope.recording.modules import RecordingGRU as RecordingGRU

@@ -25,6 +25,10 @@ class UnreadableError(GatescopeError, ValueError):
     """A file is not what it should be, or is damaged."""
 
 
+class CheckpointError(UnreadableError):
+    """A checkpoint is damaged, looks hostile, or is of a kind that cannot be read safely; the message says which."""
+
+
 class MissingExtraError(GatescopeError, ImportError):
     """An optional library is needed and not installed; what to do is the pip command that installs it."""
 

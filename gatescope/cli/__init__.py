@@ -43,7 +43,9 @@ class Verb(NamedTuple):
 
 
 VERBS: Mapping[str, Verb] = {
+    "analyze": Verb("gatescope.cli.analyze:analyze", "Measure how far back the gradient reaches in a file's layers."),
     "demo": Verb("gatescope.cli.demo:demo", "Train five small networks, look inside them, write reports/demo.html."),
+    "inspect": Verb("gatescope.cli.inspect:inspect", "List the recurrent layers in checkpoint files of any format."),
     "selftest": Verb("gatescope.cli.selftest:selftest", "See whether gatescope's numbers are right on this machine."),
 }
 

@@ -38,8 +38,19 @@ UNSAFE_CALLS = {
     "torch.load",
     "torch.jit.load",
     "torch.hub.load",
-    "pd.read_pickle",
+    "torch.hub.load_state_dict_from_url",
+    "torch.utils.model_zoo.load_url",
+    "torch.package.PackageImporter",
+    "torch.distributed.checkpoint.load",
+    "torch.export.load",
+    "torch.serialization.load",
+    "torch.storage._load_from_bytes",
+    "keras.models.load_model",
+    "keras.saving.load_model",
+    "tensorflow.keras.models.load_model",
     "pandas.read_pickle",
+    "yaml.load",
+    "yaml.unsafe_load",
     "eval",
     "exec",
     "compile",
@@ -103,6 +114,15 @@ def test_nothing_in_gatescope_can_run_what_a_file_says() -> None:
         "np.load(path, allow_pickle=trusted)",
         "eval(text)",
         "from torch import load",
+        "import torch as t\nt.load(path)",
+        "from torch import jit\njit.load(path)",
+        "from torch import serialization as s\ns.load(path)",
+        "import pandas as pd\npd.read_pickle(path)",
+        "import keras\nkeras.models.load_model(path)",
+        "import torch.hub\ntorch.hub.load_state_dict_from_url(address)",
+        "import numpy as np\nnp.lib.npyio.NpzFile(path, allow_pickle=True)",
+        "options = {'allow_pickle': True}",
+        "torch.storage._load_from_bytes(data)",
     ],
 )
 def test_a_way_to_run_what_a_file_says_is_seen(source: str) -> None:
@@ -161,7 +181,9 @@ def test_the_example_in_the_readme_runs(tmp_path: Path) -> None:
 
 
 def _unsafe(source: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    known_as = dict(_aliases(tree))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (
                 f"{node.lineno} imports {name.name}" for name in node.names if _root(name.name) in UNSAFE_MODULES
@@ -171,10 +193,22 @@ def _unsafe(source: str) -> Iterator[str]:
             if _root(node.module or "") in UNSAFE_MODULES or named & UNSAFE_CALLS:
                 yield f"{node.lineno} imports {', '.join(sorted(named))}"
         elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            called = known_as.get(first, first) + dot + rest
             pickles = [word.value for word in node.keywords if word.arg == "allow_pickle"]
             if called in UNSAFE_CALLS or any(not (isinstance(v, ast.Constant) and v.value is False) for v in pickles):
                 yield f"{node.lineno} calls {ast.unparse(node)}"
+        elif isinstance(node, ast.Constant) and node.value == "allow_pickle":
+            yield f"{node.lineno} hands allow_pickle on, where nobody sees its value"
+
+
+def _aliases(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """By the name that a module or function has in this file, its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.asname, name.name) for name in node.names if name.asname)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from ((name.asname or name.name, f"{node.module}.{name.name}") for name in node.names)
 
 
 def _root(module: str) -> str:

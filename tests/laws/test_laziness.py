@@ -28,6 +28,8 @@ PUBLIC = {
     "Adjoint": "gatescope.trace",
     "Cell": "gatescope.cells",
     "CELLS": "gatescope.cells",
+    "read": "gatescope.checkpoints.reading",
+    "Checkpoint": "gatescope.checkpoints.checkpoint",
     "analyze": "gatescope.analysis.analyze",
     "load": "gatescope.analysis.archive",
     "Analysis": "gatescope.analysis.analysis",
