@@ -37,7 +37,8 @@ class Excerpt:
     """So many steps are one here, by their mean."""
     gates: Mapping[str, Shaped[np.ndarray, "sequence time unit"]]
     """In float16."""
-    states: Mapping[str, Shaped[np.ndarray, "sequence time unit"]]
+    states: Mapping[str, Shaped[np.ndarray, "sequence time _"]]
+    """A projected h has units of its own."""
     x: Shaped[np.ndarray, "sequence time feature"]
     """The layer's input."""
     residual: float
