@@ -189,6 +189,21 @@ def test_too_little_data_is_said_to_be_too_little(sequences: int, lags: int, lag
     assert "8 sequences with 10 lags are needed" in verdict.because
 
 
+@pytest.mark.parametrize(("sequences", "lags"), [(4, 60), (32, 1), (2, 1)])
+def test_too_little_data_is_said_once(sequences: int, lags: int) -> None:
+    few = curve(straight(-0.1, lags=lags, sequences=sequences))
+    assert [one.level for one in judge(few, 20)] == [Level.INSUFFICIENT]
+    assert [one.level for one in judge(few)] == [Level.INSUFFICIENT]
+
+
+def test_of_a_single_step_nothing_is_said_to_be_zero_steps_back() -> None:
+    (verdict,) = judge(curve(straight(-0.1, lags=1)))
+    assert verdict.claim == (
+        "There is too little data to say how the gradient changes from step to step: the longest sequence has 1 step, "
+        "and 10 are needed."
+    )
+
+
 def test_one_sequence_is_one() -> None:
     verdict = judge_attenuation(curve(np.zeros((1, 101))), 50)
     assert verdict.claim.endswith("from 50 steps back: there is 1 sequence, and 8 are needed.")

@@ -12,6 +12,7 @@ from .padding import Padding
 from .path_split import PathSplit
 from .singular_values import SingularValues
 from .state_geometry import StateGeometry
+from .sum_rule import SumRule
 from .truncation import Truncation
 from .weights import LayerWeights
 from .zero_state import ZeroState
@@ -24,6 +25,7 @@ MEASURES = (
     PathSplit,
     GateStatistics,
     Lyapunov,
+    SumRule,
     LayerWeights,
     ZeroState,
     SingularValues,

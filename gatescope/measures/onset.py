@@ -190,7 +190,7 @@ def _first_nonfinite_gradient(
     exists = np.arange(log_norm.shape[1]) <= lengths[:, None]
     broken = {"state": exists & (np.isnan(log_norm) | (log_norm == np.inf))}
     for gate, values in _by_gate(adjoint).items():
-        at_gate = ~values.isfinite().all(-1).cpu().numpy().T
+        at_gate = ~values.isfinite().all(-1).cpu().numpy().T[:, : log_norm.shape[1]]  # no lag beyond the longest
         broken[f"gate {gate}"] = np.pad(at_gate, ((0, 0), (0, log_norm.shape[1] - at_gate.shape[1]))) & exists
     sequences = int(np.any([where.any(1) for where in broken.values()], axis=0).sum())
     if not sequences:

@@ -17,7 +17,7 @@ Williams & Peng 1990 (truncated backpropagation); Aicher, Foti & Fox 2019 (relat
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -31,6 +31,28 @@ from .partial_sums import partial_sums
 
 if TYPE_CHECKING:
     import pandas
+
+
+BIAS = 0.1
+"""The relative bias for which a number of steps stands in the table, and the adaptive rule is asked."""
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveLength:
+    """How many steps keep the bias below δ if what each step adds falls geometrically, beyond what was seen too."""
+
+    bias: float
+    """δ, asked for."""
+    tau: int
+    """The lag from which on the fall is geometric."""
+    beta: float
+    """The factor of a step."""
+    bound: Float[np.ndarray, "steps"]
+    """On |g − g_K| of the mean over sequences, K = 0 … T."""
+    least_norm: float
+    """A lower bound of |g|."""
+    steps: int | None
+    """The fewest with bound / least_norm < δ; None where there are none among those seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +85,8 @@ class Truncation:
     """ln |g_K|."""
     log_bias_of_sum: Float[np.ndarray, "steps"]
     cosine_of_sum: Float[np.ndarray, "steps"]
+    adaptive: AdaptiveLength | None = None
+    """What the adaptive rule asks for, from the fall over the later half of the lags; None for fewer than two steps."""
 
     @property
     def n(self) -> int:
@@ -87,46 +111,50 @@ class Truncation:
         return int(_first(self.log_bias_of_sum[None], bias)[0])
 
     def to_frame(self) -> "pandas.DataFrame":
-        """One row a number: layer, direction, measure, quantity, steps (K), sequence (none: the sum), value, unit."""
+        """One row a number: layer, direction, measure, quantity, window (K), sequence (none: the sum), value, unit.
+
+        `steps for bias 0.1` is K(0.1), and `adaptive steps for bias 0.1` the same by the adaptive rule, of the mean
+        over sequences; NaN where there is none.
+        """
         import pandas
 
         sequence, steps = np.nonzero(np.arange(self.log_bias.shape[1]) <= self.lengths[:, None])
         all_steps = np.arange(len(self.log_bias_of_sum))
         parts = [
-            {"quantity": quantity, "steps": steps, "sequence": sequence, "value": values[sequence, steps], "unit": unit}
+            {
+                "quantity": quantity,
+                "window": steps,
+                "sequence": sequence,
+                "value": values[sequence, steps],
+                "unit": unit,
+            }
             for quantity, values, unit in (("log bias", self.log_bias, "nats"), ("cosine", self.cosine, "1"))
         ] + [
-            {"quantity": quantity, "steps": all_steps, "sequence": pandas.NA, "value": values, "unit": unit}
+            {"quantity": quantity, "window": all_steps, "sequence": pandas.NA, "value": values, "unit": unit}
             for quantity, values, unit in (
                 ("log bias", self.log_bias_of_sum, "nats"),
                 ("cosine", self.cosine_of_sum, "1"),
             )
         ]
+        needed, of_sum = self.steps_for(BIAS), self.steps_for_sum(BIAS)
+        adaptive = None if self.adaptive is None else self.adaptive.steps
+        values = [*needed, of_sum, -1 if adaptive is None else adaptive]
+        parts.append(
+            {
+                "quantity": [f"steps for bias {BIAS:g}"] * (self.n + 1) + [f"adaptive steps for bias {BIAS:g}"],
+                "window": pandas.NA,
+                "sequence": [*range(self.n), pandas.NA, pandas.NA],
+                "value": np.where(np.array(values) < 0, np.nan, values),
+                "unit": "steps",
+            }
+        )
         frame = pandas.concat([pandas.DataFrame(part) for part in parts], ignore_index=True)
-        frame = frame.astype({"sequence": "Int64"})
+        frame = frame.astype({"window": "Int64", "sequence": "Int64"})
         for place, (column, value) in enumerate(
             {"layer": self.layer, "direction": self.direction, "measure": self.measure}.items()
         ):
             frame.insert(place, column, value)
         return frame
-
-
-@dataclass(frozen=True)
-class AdaptiveLength:
-    """How many steps keep the bias below δ if what each step adds falls geometrically, beyond what was seen too."""
-
-    bias: float
-    """δ, asked for."""
-    tau: int
-    """The lag from which on the fall is geometric."""
-    beta: float
-    """The factor of a step."""
-    bound: Float[np.ndarray, "steps"]
-    """On |g − g_K| of the mean over sequences, K = 0 … T."""
-    least_norm: float
-    """A lower bound of |g|."""
-    steps: int | None
-    """The fewest with bound / least_norm < δ; None where there are none among those seen."""
 
 
 def adaptive_length(truncation: Truncation, bias: float, *, tau: int, beta: float | None = None) -> AdaptiveLength:
@@ -156,31 +184,17 @@ def adaptive_length(truncation: Truncation, bias: float, *, tau: int, beta: floa
         )
     if beta is not None and not beta > 0:
         raise InputError(f"{truncation.layer}: beta = {beta} was given, and a factor above 0 is wanted; leave it out.")
-    # A lag that a sequence lacks adds nothing; in logarithms, because a tiny number's rounding would look like a rate.
-    exists = np.arange(longest) < truncation.lengths[:, None]
-    log_mean = np.logaddexp.reduce(np.where(exists, truncation.log_step, -np.inf), axis=0) - math.log(truncation.n)
-    mean = np.exp(log_mean)
-    if beta is None:
-        after = log_mean[tau + 1 :]
-        with np.errstate(invalid="ignore"):  # nothing at tau, and nothing after it
-            rates = np.where(after == -np.inf, -np.inf, (after - log_mean[tau]) / np.arange(1, longest - tau))
-        beta = float(np.exp(rates.max()))
-    from_tau = mean[tau] / (1 - beta) if beta < 1 else math.inf
-    steps = np.arange(longest + 1)
-    until = np.append(np.cumsum(mean[:tau][::-1])[::-1], 0.0)[np.minimum(steps, tau)]
-    bound = until + from_tau * beta ** np.maximum(steps - tau, 0)
-    least_norm = float(np.max(np.exp(truncation.log_truncated_of_sum) / truncation.n - bound))
-    enough = np.flatnonzero(bound < bias * least_norm)
-    return AdaptiveLength(bias, tau, beta, bound, least_norm, int(enough[0]) if len(enough) else None)
+    with np.errstate(over="ignore", invalid="ignore"):  # what explodes, or is no number, is not bounded
+        return _adaptive(truncation, bias, tau, beta)
 
 
 def truncation(adjoint: Adjoint, *, loss: str) -> Truncation:
     """The truncation curve of one recorded layer; `loss` says in words whose gradient it is, read at the last step."""
     products = outer_products(adjoint)
-    pairs = merged(products)
-    log_scale = by_lag(adjoint.trace, adjoint.log_scale)
     lengths = adjoint.lengths.cpu().numpy()
-    longest = len(log_scale)
+    longest = int(lengths.max())  # the data may have more steps
+    pairs = [(left[:longest], right[:longest]) for left, right in merged(products)]
+    log_scale = by_lag(adjoint.trace, adjoint.log_scale)[:longest]
     log_norm, log_step = np.empty(len(lengths)), np.full((len(lengths), longest), np.nan)
     log_bias, cosine = np.full((2, len(lengths), longest + 1), np.nan)
     for sequence, length in enumerate(lengths.tolist()):
@@ -192,7 +206,7 @@ def truncation(adjoint: Adjoint, *, loss: str) -> Truncation:
     summed = partial_sums(pairs, log_scale)
     for values in (log_norm, log_step, log_bias, cosine):
         values.setflags(write=False)
-    return Truncation(
+    found = Truncation(
         layer=adjoint.name,
         cell=adjoint.layer.cell.kind,
         direction=adjoint.layer.direction,
@@ -208,6 +222,27 @@ def truncation(adjoint: Adjoint, *, loss: str) -> Truncation:
         log_bias_of_sum=summed.log_bias,
         cosine_of_sum=summed.cosine,
     )
+    tau = min(longest // 2, longest - 2)
+    return found if tau < 0 else replace(found, adaptive=adaptive_length(found, BIAS, tau=tau))
+
+
+def _adaptive(truncation: Truncation, bias: float, tau: int, beta: float | None) -> AdaptiveLength:
+    longest = int(truncation.lengths.max())
+    # A lag that a sequence lacks adds nothing; in logarithms, because a tiny number's rounding would look like a rate.
+    exists = np.arange(longest) < truncation.lengths[:, None]
+    log_mean = np.logaddexp.reduce(np.where(exists, truncation.log_step, -np.inf), axis=0) - math.log(truncation.n)
+    mean = np.exp(log_mean)
+    if beta is None:
+        after = log_mean[tau + 1 :]
+        rates = np.where(after == -np.inf, -np.inf, (after - log_mean[tau]) / np.arange(1, longest - tau))
+        beta = float(np.exp(rates.max()))
+    from_tau = mean[tau] / (1 - beta) if beta < 1 else math.inf
+    steps = np.arange(longest + 1)
+    until = np.append(np.cumsum(mean[:tau][::-1])[::-1], 0.0)[np.minimum(steps, tau)]
+    bound = until + from_tau * beta ** np.maximum(steps - tau, 0)
+    least_norm = float(np.max(np.exp(truncation.log_truncated_of_sum) / truncation.n - bound))
+    enough = np.flatnonzero(bound < bias * least_norm)
+    return AdaptiveLength(bias, tau, beta, bound, least_norm, int(enough[0]) if len(enough) else None)
 
 
 def _first(log_bias: Float[np.ndarray, "sequence steps"], bias: float) -> Int[np.ndarray, "sequence"]:

@@ -38,7 +38,7 @@ class ReadCall:
     upper: "ReadCall | None" = None
     """The call through which alone the loss comes to this one, where that is known."""
     read: frozenset[int] = frozenset()
-    """Of a loop of cells, the steps that the loss reads; empty where that is not known."""
+    """Of a loop of cells, the steps to which the loss has a path of their own; empty where that is not known."""
     feeds_itself: bool = False
     """Whether the input of a loop of cells comes from its own output."""
 
@@ -179,13 +179,17 @@ class ReadCall:
         """Where the gradient enters one direction of the last layer; what comes after an end enters at the end."""
         trace = self.call.traces[-1][direction]
         there = torch.zeros_like(trace.valid)
-        if self.read and self.readout is None:
+        if self.feeds_itself and self.readout is None:
             there[sorted(self.read)] = True
             return there
         arriving = self._arriving(len(self.call.names) - 1, direction)
         for values in arriving.at_steps.values():
             size = values.abs().amax(-1)
             there |= ~(size <= (0 if arriving.log_scale is None else NOTICEABLE))  # NaN enters too
+        if self.read and self.readout is None:  # of a slice of all steps, all are in the graph; zero enters at most
+            there &= torch.isin(
+                torch.arange(len(there), device=there.device), torch.tensor(sorted(self.read), device=there.device)
+            )[:, None]
         time, sequence = there.nonzero(as_tuple=True)
         enters = torch.zeros_like(there)
         enters[time.minimum(self.ends[sequence] - 1), sequence] = True

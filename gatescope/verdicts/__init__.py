@@ -4,7 +4,7 @@
 their intervals, and the source of what it was held against.
 """
 
-from .abstaining import unreached, unread
+from .abstaining import entangled, unreached, unread
 from .at_lag import judge, judge_attenuation, judge_exploding
 from .decay import Attenuation, Horizon, attenuation, horizons
 from .thresholds import (
@@ -42,6 +42,7 @@ __all__ = [
     "Thresholds",
     "Verdict",
     "attenuation",
+    "entangled",
     "horizons",
     "judge",
     "judge_attenuation",

@@ -21,6 +21,19 @@ def unreached(layer: str, loss: str) -> Verdict:
     )
 
 
+def entangled(layer: str, loss: str) -> Verdict:
+    """What is to be said of a loop that is fed what it gave, where the loss reads many of its steps."""
+    return Verdict(
+        Level.INSUFFICIENT,
+        "This loop is fed its own output and read at many steps, so that their lags cannot be told apart.",
+        "what comes back to an output is the gradient of the loss there and, by way of the next input, of all that "
+        "follows; give a loss of the last step's own tensor (a slice of all steps stacked is of all), or feed the loop "
+        f"given inputs; loss: {loss}",
+        ABSTENTION_SOURCE,
+        layer,
+    )
+
+
 def unread(curve: LagCurve) -> Verdict:
     """What is to be said of a layer of a direction that the loss does not read after its last processed step."""
     first = curve.direction == "reverse"
@@ -65,9 +78,10 @@ def abstention(curve: LagCurve, quantity: str, lag: int) -> Verdict | None:
         )
     reaching = (signal & (curve.lengths >= lag)).sum()
     if reaching < MIN_SEQUENCES or lags_of_enough(curve, quantity) < MIN_LAGS:
+        arrives = f"what arrives from {steps(lag)} back" if lag else "how the gradient changes from step to step"
         return abstain(
             Level.INSUFFICIENT,
-            f"There is too little data to say what arrives from {steps(lag)} back: {_what_lacks(curve, lag)}.",
+            f"There is too little data to say {arrives}: {_what_lacks(curve, lag)}.",
             f"{reaching} of {curve.n} sequences reach so far back, the longest has {steps(int(curve.lengths.max()))}, "
             f"and {MIN_SEQUENCES} sequences with {MIN_LAGS} lags are needed",
         )

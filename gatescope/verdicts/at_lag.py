@@ -24,7 +24,8 @@ def judge(curve: LagCurve, lag: int | None = None, *, thresholds: Thresholds = D
     if lag is None:
         return (exploding,)
     at_lag = judge_attenuation(curve, lag, thresholds=thresholds)
-    return (at_lag,) if at_lag == exploding or lag == reach(curve, "pair") else (at_lag, exploding)
+    said = at_lag == exploding or lag == reach(curve, "pair") or at_lag.level is exploding.level is Level.INSUFFICIENT
+    return (at_lag,) if said else (at_lag, exploding)
 
 
 def judge_attenuation(

@@ -9,11 +9,13 @@ from .verdict import Level, Verdict
 from .words import are, factor, gradients
 
 
-def judge_training(norms: GradientNorms) -> Verdict:
+def judge_training(norms: GradientNorms, *, whose: str = "") -> Verdict:
     """Exploding, not exploding or borderline over many gradients, by how often they are large; or why no telling.
 
-    A single large one is not exploding, however large.
+    A single large one is not exploding, however large. `whose` says in the claim of what the gradients are, such as
+    `of single sequences`.
     """
+    all_of_them = f"{gradients(norms.n)} {whose}".rstrip()
 
     def verdict(level: Level, claim: str, because: str) -> Verdict:
         source = ABSTENTION_SOURCE if level.abstains else EXPLODING_SOURCE
@@ -23,14 +25,14 @@ def judge_training(norms: GradientNorms) -> Verdict:
         first = int((np.isnan(norms.log_norm) | (norms.log_norm == np.inf)).argmax())
         return verdict(
             Level.NON_FINITE,
-            f"{norms.nonfinite} of {gradients(norms.n)} {are(norms.nonfinite)} no finite number.",
+            f"{norms.nonfinite} of {all_of_them} {are(norms.nonfinite)} no finite number.",
             f"NaN or infinity in {norms.nonfinite} of {gradients(norms.n)}, first in number {first}, counted from 0",
         )
     zeros = int((norms.log_norm == -np.inf).sum())
     if norms.log_quantile(0.5) == -np.inf:
         return verdict(
             Level.NO_SIGNAL,
-            f"{zeros} of {gradients(norms.n)} {are(zeros)} exactly zero, so that there is no usual size.",
+            f"{zeros} of {all_of_them} {are(zeros)} exactly zero, so that there is no usual size.",
             f"exactly zero {zeros} times of {norms.n}: the loss does not depend on these weights there, or what lies "
             "between is saturated, dead or detached",
         )
@@ -51,10 +53,10 @@ def judge_training(norms: GradientNorms) -> Verdict:
         f"{norms.median:.3g}, mean {norms.mean:.3g}; clipping at the mean would touch {100 * norms.clipped[1.0]:.2g} %"
     )
     at = f"{100 * HEAVY_TAIL:g} %"
-    claim = f"{large} of {gradients(norms.n)} are more than {LARGE:g} times as large as the median one."
+    claim = f"{large} of {all_of_them} are more than {LARGE:g} times as large as the median one."
     if large <= 1:
-        alone = f"One of {gradients(norms.n)} is more than {LARGE:g} times the median; a single one is not exploding."
-        none = f"None of {gradients(norms.n)} is more than {LARGE:g} times as large as the median one."
+        alone = f"One of {all_of_them} is more than {LARGE:g} times the median; a single one is not exploding."
+        none = f"None of {all_of_them} is more than {LARGE:g} times as large as the median one."
         place = "one alone" if large else "none"
         return verdict(Level.NOT_EXPLODING, alone if large else none, because.format(place=place))
     if share.low > HEAVY_TAIL:

@@ -36,3 +36,8 @@ class Verdict:
     source: str
     """Where the threshold and the effect come from."""
     layer: str = ""
+
+    @property
+    def ground(self) -> str:
+        """The first of the numbers behind it: with an interval and a threshold, or what lacks."""
+        return self.because.partition("; ")[0]

@@ -119,7 +119,7 @@ def test_what_is_no_norm_is_refused(norms: list[float], words: str) -> None:
 
 def test_the_frame_is_tidy() -> None:
     frame = gradient_norms([1.0, 2.0, math.nan], of="an update of the model").to_frame()
-    assert list(frame.columns) == ["measure", "of", "quantity", "update", "value", "unit"]
+    assert list(frame.columns) == ["layer", "measure", "of", "quantity", "update", "value", "unit"]
     assert set(frame["of"]) == {"an update of the model"}
     each = frame[frame.quantity == "log norm"]
     assert each["update"].tolist() == [0, 1, 2]

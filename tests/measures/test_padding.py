@@ -1,8 +1,11 @@
 """Constant tails: which are taken for padding, and which are not."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gatescope.measures import MEASURES
 from gatescope.measures.padding import Padding, padding
@@ -54,6 +57,35 @@ def test_a_constant_sequence_is_no_padding() -> None:
 def test_a_tail_is_at_least_three_steps_and_a_twentieth_of_all(steps: int, least: int) -> None:
     assert padding(padded([steps, steps - least], steps)).padded == 1
     assert padding(padded([steps, steps - least + 1], steps)).padded == 0
+
+
+def bits() -> torch.Tensor:
+    return nn.functional.one_hot(torch.randint(2, (20, 32)), 2).float()
+
+
+def tokens() -> torch.Tensor:
+    return torch.randint(9, (40, 12, 1))
+
+
+def held_notes() -> torch.Tensor:
+    """Each of 88 notes, held for five steps on average."""
+    change = torch.rand(100, 16, 1) < 0.2
+    return (torch.randint(88, (100, 16, 1)) * change).cummax(0).values + change.cumsum(0) * 100
+
+
+@pytest.mark.parametrize("coarse", [bits, tokens, held_notes])
+def test_inputs_that_often_repeat_themselves_are_no_padding(coarse: Callable[[], torch.Tensor]) -> None:
+    alarms = sum(padding(coarse()).padded > 0 for _ in range(200))
+    assert alarms <= 8  # two are expected, of independent steps
+
+
+def test_coarse_inputs_that_are_padded_are_seen_to_be() -> None:
+    x = tokens()
+    for sequence in range(12):
+        x[40 - 3 * sequence :, sequence] = 0
+    found = padding(x)
+    assert found.padded >= 10
+    assert found.lengths[11] == 7
 
 
 def test_every_feature_is_to_be_still() -> None:

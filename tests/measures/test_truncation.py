@@ -1,6 +1,7 @@
 """The truncation curve against torch itself, run to the cut, detached there, and run on; and against a closed form."""
 
 import math
+import warnings
 from dataclasses import replace
 from itertools import product
 
@@ -213,12 +214,34 @@ def test_a_sequence_without_any_gradient_has_no_bias_and_no_length() -> None:
 def test_its_table_has_a_row_for_every_number_and_says_what_it_is_of() -> None:
     found = measured(Problem("gru", bidirectional=True, layout="packed-unsorted"))["l0_reverse"]  # lengths 1, 7, 4
     frame = found.to_frame()
-    columns = ["layer", "direction", "measure", "quantity", "steps", "sequence", "value", "unit"]
+    columns = ["layer", "direction", "measure", "quantity", "window", "sequence", "value", "unit"]
     assert list(frame.columns) == columns
-    assert len(frame) == 2 * (2 + 8 + 5 + 8)
+    assert len(frame) == 2 * (2 + 8 + 5 + 8) + 3 + 1 + 1
     assert set(frame["direction"]) == {"reverse"}
     assert (found.layer, found.cell, found.loss, found.n) == ("l0_reverse", "gru", LOSS, 3)
-    row = frame[(frame.quantity == "log bias") & (frame.sequence == 2) & (frame.steps == 3)]
+    row = frame[(frame.quantity == "log bias") & (frame.sequence == 2) & (frame.window == 3)]
     assert row["value"].item() == found.log_bias[2, 3]
-    row = frame[(frame.quantity == "cosine") & frame.sequence.isna() & (frame.steps == 3)]
+    row = frame[(frame.quantity == "cosine") & frame.sequence.isna() & (frame.window == 3)]
     assert row["value"].item() == found.cosine_of_sum[3]
+    needed = frame[frame.quantity == "steps for bias 0.1"]
+    assert needed["value"].tolist() == [*found.steps_for(0.1), found.steps_for_sum(0.1)]
+    (by_rule,) = frame["value"][frame.quantity == "adaptive steps for bias 0.1"]
+    assert by_rule == found.adaptive.steps or (math.isnan(by_rule) and found.adaptive.steps is None)
+
+
+def test_the_adaptive_rule_stands_beside_the_number_of_steps_that_was_found() -> None:
+    found = steady(0.9, steps=1000)
+    assert (found.adaptive.bias, found.adaptive.tau, found.adaptive.steps) == (0.1, 500, 22)
+    assert steady(0.5, steps=2).adaptive.tau == 0
+    assert steady(0.5, steps=1).adaptive is None
+
+
+@pytest.mark.parametrize("grows", [3.0, 1e30])
+def test_the_adaptive_rule_bounds_nothing_that_explodes_and_is_silent(grows: float) -> None:
+    module = nn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=torch.float64)
+    nn.init.constant_(module.weight_ih_l0, 1e-200)
+    nn.init.constant_(module.weight_hh_l0, grows)
+    with Recorder(module) as rec:
+        module(torch.ones(12, 2, 1, dtype=torch.float64))[0][-1].sum().backward()
+    with warnings.catch_warnings(action="error"):
+        assert truncation(rec.adjoints["l0"], loss="the last state").adaptive.steps is None

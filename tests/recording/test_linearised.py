@@ -214,6 +214,24 @@ def test_a_loop_that_feeds_itself_and_is_read_at_many_steps_is_entangled() -> No
     assert call.entangled
 
 
+def test_a_slice_of_all_steps_of_a_loop_reads_the_steps_that_it_keeps() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.LSTMCell(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state, outs = None, []
+            for now in x:
+                state = self.cell(now, state)
+                outs.append(state[0])
+            return torch.stack(outs)[5]
+
+    (call,) = linearised_calls(drive(Loop(), torch.randn(8, 3, 3), 0, lambda out, _: out.sum()).recorder)
+    assert call.enters.any(1).nonzero().flatten().tolist() == [5]
+    assert not call.mixes_lags
+
+
 def test_a_module_that_is_read_by_a_decoder_of_another_length_is_a_source_at_every_step() -> None:
     encoder, decoder = nn.GRU(3, 4), nn.GRU(4, 4)
     model = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
