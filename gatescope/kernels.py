@@ -30,9 +30,9 @@ def fused(
     The numbers are those which the module gives for that depth, bit for bit on the CPU: it runs the same kernel.
     """
     kernel = KERNELS[layers[0].cell.kind]
-    weights = [layer.weights[name] for layer in layers for name in _ORDER if name in layer.weights]
+    weights = [weight for layer in layers for weight in _weights(layer)]
     states = [torch.stack([states[name] for states in initial]) for name in layers[0].cell.states]
-    has_biases = "bias_ih" in layers[0].weights
+    has_biases = _has_biases(layers[0])
     options = (has_biases, 1, 0.0, False, len(layers) == 2)  # biases, layers, dropout, training, bidirectional
     if bool((lengths == x.shape[0]).all()):
         out, *final = kernel(x, _hx(states), weights, *options, False)
@@ -50,6 +50,19 @@ def fused(
 
 
 _ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+def _has_biases(layer: RecurrentLayer) -> bool:
+    return "bias_ih" in layer.weights or "bias_hh" in layer.weights
+
+
+def _weights(layer: RecurrentLayer) -> list[Tensor]:
+    """In the kernel's order; torch's kernels take both biases or none, where other frameworks have one."""
+    weights = dict(layer.weights)
+    if _has_biases(layer):
+        nothing = weights["weight_ih"].new_zeros(weights["weight_ih"].shape[0])
+        weights = {"bias_ih": nothing, "bias_hh": nothing, **weights}
+    return [weights[name] for name in _ORDER if name in weights]
 
 
 def _hx(states: list[Tensor]) -> Tensor | list[Tensor]:

@@ -99,7 +99,8 @@ def test_a_usage_error_of_a_verb_points_at_the_verbs_own_help() -> None:
     [
         ("pass", 0, ""),
         ("context.exit(cli.ExitCode.FINDING)", 1, ""),
-        ("raise errors.InputError('l0: saw 12')", 3, "gatescope: l0: saw 12\n"),
+        ("raise errors.InputError('l0: saw 12')", 2, "gatescope: l0: saw 12\n"),
+        ("raise errors.UnreadableError('x: torn')", 3, "gatescope: x: torn\n"),
         ("raise errors.ReplayError('two\\nlines')", 3, "gatescope: two\\nlines\n"),
         ("raise errors.NotRecordedError('l\\x1b[2J0')", 3, "gatescope: l\\x1b[2J0\n"),
         ("raise errors.MissingExtraError('pip install x')", 4, "gatescope: pip install x\n"),
@@ -125,7 +126,7 @@ def test_an_error_that_nobody_foresaw_is_called_a_bug_and_says_what_to_report() 
 
 def test_debug_shows_the_traceback_before_the_line() -> None:
     ran = _strange("raise errors.InputError('l\\x1b0')", debug=True)
-    assert ran.returncode == 3
+    assert ran.returncode == 2
     assert ran.stderr.startswith("Traceback")
     assert ran.stderr.endswith("\ngatescope: l\\x1b0\n")
     assert "\x1b" not in ran.stderr

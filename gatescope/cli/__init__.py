@@ -17,7 +17,7 @@ from click.exceptions import Exit
 
 from gatescope import __version__
 from gatescope.cleaning import clean
-from gatescope.errors import GatescopeError, MissingExtraError
+from gatescope.errors import GatescopeError, InputError, MissingExtraError
 
 
 class ExitCode(IntEnum):
@@ -133,6 +133,8 @@ def _line_and_code(error: Exception, args: Sequence[str]) -> tuple[str, ExitCode
             return error.format_message(), ExitCode.REFUSED
         case MissingExtraError():
             return str(error), ExitCode.EXTRA_MISSING
+        case InputError():
+            return str(error), ExitCode.USAGE
         case GatescopeError():
             return str(error), ExitCode.REFUSED
         case OSError(strerror=str(reason)):

@@ -1,5 +1,6 @@
 """`gatescope analyze`: how far back the gradient reaches in a file's recurrent layers, in words, JSON and a page."""
 
+import functools
 import importlib
 import json
 import sys
@@ -128,6 +129,12 @@ class _Given:
             return "--model needs --data to run on"
         if self.model and self.layer:
             return "--layer chooses where the data go in a file; with --model they go into the model"
+        if not self.data and (self.lengths or self.window or self.vocab):
+            return "--lengths, --window and --vocab speak of data: give --data too"
+        read = {Path(one).resolve() for one in (self.file, self.data, self.target, self.vocab) if one}
+        written = [path.resolve() for path in (self.report, self.save) if path is not None]
+        if read & set(written) or len(written) > len(set(written)):
+            return "--report or --save would write over a file that is read or written here: name another"
         return ""
 
     @property
@@ -144,6 +151,7 @@ def _analysed(given: _Given) -> "Analysis":
     from ..analysis.rebuilt import rebuilt
     from ..checkpoints.reading import read
 
+    _device(given.device)
     checkpoint = read(given.file, key=given.key, nonlinearity=given.nonlinearity, settled=given.settled)
     source = rebuilt(_named(given.model), checkpoint, device=given.device) if given.model else checkpoint
     x, y, lengths, what = _data(given, checkpoint)
@@ -224,7 +232,30 @@ def _named(name: str) -> Any:
         ) from error
     finally:
         sys.path.remove("")
-    return found
+    return _theirs(name, found) if callable(found) else found
+
+
+def _theirs(name: str, function: Any) -> Any:
+    """A user's function, whose errors are said to be its own."""
+
+    @functools.wraps(function, updated=())
+    def called(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:
+            raise InputError(f"{name} failed with {type(error).__name__}: {error}; mend it, it is your own.") from error
+
+    return called
+
+
+def _device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise InputError(f"There is no device {name!r} here ({reason}); choose another, such as cpu.") from error
 
 
 def _flag(level: object) -> str:
@@ -233,13 +264,10 @@ def _flag(level: object) -> str:
 
 def _lines(found: "Analysis") -> list[str]:
     facts = found.provenance
-    lines = [clean(f"{name}: {facts[name]}") for name in ("file", "of the file", "data", "loss") if name in facts]
+    lines = [clean(f"{name}: {facts[name]}") for name in ("file", "of the file") if name in facts]
     for line in str(found).splitlines():
         words = line.lstrip(" ")
         lines.append(" " * (len(line) - len(words)) + clean(words))
-    lines += [
-        clean(f"not measured: {one.measure} of {one.layer or 'the whole'}: {one.why}") for one in found.not_measured
-    ]
     return lines
 
 

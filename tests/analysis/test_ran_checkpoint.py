@@ -56,6 +56,22 @@ def test_without_data_every_stack_is_driven_by_noise_and_says_synthetic(tmp_path
     assert found.save(tmp_path / "1").read_bytes() == again.save(tmp_path / "2").read_bytes()
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("bias", ["bias_ih_l0", "bias_hh_l0"])
+def test_a_layer_with_one_bias_is_that_with_the_other_at_zero(
+    kind: type[nn.RNNBase], bias: str, tmp_path: Path
+) -> None:
+    module = kind(3, 4, batch_first=True)
+    with torch.no_grad():
+        module.get_parameter(bias).zero_()
+    x = torch.randn(9, 20, 3)
+    both = gs.analyze(saved(module, tmp_path), x)
+    one = tmp_path / "one.pt"
+    torch.save({name: value for name, value in module.state_dict().items() if name != bias}, one)
+    found = gs.analyze(one, x)
+    assert np.allclose(found.curves["l0"].log_norm["pair"], both.curves["l0"].log_norm["pair"], rtol=0, atol=1e-12)
+
+
 def test_an_rnn_of_which_nobody_said_tanh_or_relu_hides_no_other_layer(tmp_path: Path) -> None:
     path = saved(nn.ModuleDict({"a": nn.RNN(3, 4), "b": nn.GRU(2, 5)}), tmp_path)
     found = gs.analyze(path)

@@ -58,6 +58,7 @@ def test_json_stands_alone_and_has_its_schema(file: Path) -> None:
         (("--windows", "8,x"), ExitCode.USAGE),
         (("--loss", "torch.nn.functional:mse_loss"), ExitCode.USAGE),
         (("--model", "a:b"), ExitCode.USAGE),
+        (("--lengths", "3,4"), ExitCode.USAGE),
     ],
 )
 def test_the_exit_code_says_what_came_of_it(file: Path, args: tuple[object, ...], code: ExitCode) -> None:
@@ -110,6 +111,34 @@ def test_a_model_that_is_another_is_refused(file: Path, tmp_path: Path) -> None:
         shown = run(file, "--data", tmp_path / "x.npy", "--model", factory)
         assert isinstance(shown.exception, InputError)
         assert any(part in str(shown.exception) for part in says.split("|"))
+
+
+def broken() -> object:
+    raise KeyError("mine")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--model", f"{__name__}:broken"), "broken failed with KeyError: 'mine'; mend it"),
+        (("--model", "torch.nn:LSTM"), "torch.nn:LSTM failed with TypeError"),
+        (("--device", "foo"), "There is no device 'foo' here"),
+    ],
+)
+def test_the_users_own_failure_is_said_to_be_theirs(
+    file: Path, tmp_path: Path, args: tuple[str, str], says: str
+) -> None:
+    np.save(tmp_path / "x.npy", np.ones((9, 30, 3), np.float32))
+    shown = run(file, "--data", tmp_path / "x.npy", *args)
+    assert isinstance(shown.exception, InputError)
+    assert says in str(shown.exception)
+
+
+@pytest.mark.parametrize("flag", ["--report", "--save"])
+def test_nothing_that_is_read_is_written_over(file: Path, flag: str) -> None:
+    before = file.read_bytes()
+    assert run(file, flag, file).exit_code == ExitCode.USAGE
+    assert file.read_bytes() == before
 
 
 def test_a_web_page_is_refused_and_named(tmp_path: Path) -> None:
