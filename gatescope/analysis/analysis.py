@@ -7,20 +7,22 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-
 from ..causes import causes
+from ..errors import InputError
 from ..layers import Direction
+from ..measures import MEASURES
 from ..measures.fresh_window import ALL, FreshWindow
 from ..measures.lag_curve import LagCurve
-from ..verdicts import Horizon, Verdict, attenuation, horizons
+from ..remedies.remedy import Remedies
+from ..verdicts import Horizon, Level, Verdict, horizons
 from .excerpt import Excerpt
 
 if TYPE_CHECKING:
     import pandas
 
-COLUMNS = ("layer", "direction", "measure", "quantity", "lag", "window", "sequence", "value", "low", "high")
-"""What every frame has; others follow where a measure needs them."""
+
+KNOWN = (*(kind.measure for kind in MEASURES), Remedies.measure)
+"""The names of everything that may have been measured."""
 
 
 @runtime_checkable
@@ -79,12 +81,19 @@ class Analysis:
     verdicts: tuple[Verdict, ...]
     excerpts: tuple[Excerpt, ...]
     not_measured: tuple[NotMeasured, ...] = ()
+    suspicions: tuple[str, ...] = ()
+    """What may be wrong with the data, in words."""
 
     def measured(self, measure: str) -> dict[str, Measurement]:
         """The answers to one question by layer, such as `analysis.measured("lag_curve")["encoder.l0"]`.
 
-        Fresh windows of a whole model stand under `"all recurrent layers"`.
+        What is of the whole model stands under `"all recurrent layers"`.
+
+        Raises:
+            InputError: nothing of that name is ever measured.
         """
+        if measure not in KNOWN:
+            raise InputError(f"{measure!r} was asked for, which is no measure; choose one of {', '.join(KNOWN)}.")
         return {layer_of(one): one for one in self.measurements if one.measure == measure}
 
     @cached_property
@@ -94,8 +103,12 @@ class Analysis:
 
     @cached_property
     def horizons(self) -> Mapping[str, tuple[Horizon, ...]]:
-        """For each layer, how far back a half, a tenth, a hundredth, and what float32 resolves, are left."""
-        return {name: horizons(curve) for name, curve in self.curves.items()}
+        """For each layer, how far back a half, a tenth, a hundredth, and what float32 resolves, are left.
+
+        Empty for a layer of which nobody can tell, such as one that the loss does not read at its end.
+        """
+        silent = {verdict.layer for verdict in self.verdicts if verdict.level is Level.NO_SIGNAL}
+        return {name: () if name in silent else horizons(curve) for name, curve in self.curves.items()}
 
     @cached_property
     def causes(self) -> Mapping[str, tuple[str, ...]]:
@@ -108,21 +121,15 @@ class Analysis:
         }
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Every number: layer, direction, measure, quantity, lag, window, sequence, value, low, high, and what else
-        a measure needs; missing where a column says nothing of a row. Units stand in `unit`.
-        """
-        import pandas
+        """Every number: layer, direction, measure, quantity, lag, window, sequence, value, low, high, what else a
+        measure needs, and unit, n, loss, data; missing where a column says nothing of a row.
 
-        frames = [one.to_frame() for one in self.measurements] + [self._attenuations(), self._horizons()]
-        frames = [frame for frame in frames if len(frame)]
-        if not frames:
-            return pandas.DataFrame(columns=[*COLUMNS, "unit"])
-        columns = dict.fromkeys((*COLUMNS, *(name for frame in frames for name in frame.columns)))
-        wide = [frame.astype(object).reindex(columns=list(columns)) for frame in frames]
-        whole = pandas.concat(wide, ignore_index=True).infer_objects()
-        numbers = [name for name in ("value", "low", "high") if name in whole]  # NaN is a number here, and not missing
-        names = whole.columns.difference(numbers)
-        return whole.astype(dict.fromkeys(numbers, float)).assign(**whole[names].convert_dtypes())
+        `n` is the number of sequences over which a value is taken (of states, in `state_geometry`), 1 where it is of
+        one; `data` says "synthetic" where they are.
+        """
+        from .frame import frame_of
+
+        return frame_of(self)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Writes everything to one file, as a whole or not at all; `gatescope.load` reads it."""
@@ -138,51 +145,20 @@ class Analysis:
         return write_html(analysis_report(self, why=self.causes), Path(path))
 
     def __str__(self) -> str:
-        """The findings in words: for each layer its verdicts, and beneath them what they come from."""
-        lines = []
-        for layer in self.layers:
-            judged = [one for one in self.verdicts if one.layer == layer.name]
-            lines += [f"{layer.name}: {str(one.level).upper()}. {one.claim}" for one in judged]
-            lines += [f"    {sentence}" for sentence in self.causes[layer.name]]
-        return "\n".join(lines) or "Nothing was judged."
+        """The findings in words: data and loss, then each layer's verdict, how far it reaches, why, and what lacks."""
+        from .in_words import in_words
+
+        return in_words(self)
 
     def __repr__(self) -> str:
         layers = ", ".join(layer.name for layer in self.layers)
-        return f"Analysis({layers}: {len(self.measurements)} measurements, {len(self.verdicts)} verdicts)"
+        data = self.provenance.get("data", "unknown").partition(":")[0]
+        return f"Analysis({layers}, data {data}: {len(self.measurements)} measurements, {len(self.verdicts)} verdicts)"
 
     def _repr_html_(self) -> str:
         from ..report.notebook import notebook_html
 
         return notebook_html(self)
-
-    def _attenuations(self) -> "pandas.DataFrame":
-        """The mean over sequences at every lag, with its interval."""
-        import pandas
-
-        rows = []
-        for name, curve in self.curves.items():
-            for quantity in curve.log_norm:
-                for lag in range(1, int(curve.lengths.max()) + 1):
-                    with np.errstate(invalid="ignore"):  # the spread of exact zeros
-                        value = attenuation(curve, lag, quantity=quantity).value
-                    rows.append((name, curve.direction, quantity, lag, value.mean, value.low, value.high))
-        frame = pandas.DataFrame(rows, columns=["layer", "direction", "quantity", "lag", "value", "low", "high"])
-        return frame.assign(measure="attenuation", unit="nats")
-
-    def _horizons(self) -> "pandas.DataFrame":
-        """In steps; infinite where not reached within the longest lag."""
-        import pandas
-
-        def ends(one: Horizon) -> list[float]:
-            return [np.inf if lag is None else float(lag) for lag in (one.lag, one.low, one.high)]
-
-        rows = [
-            (name, self.curves[name].direction, f"below {one.fraction:.3g}", *ends(one))
-            for name, found in self.horizons.items()
-            for one in found
-        ]
-        frame = pandas.DataFrame(rows, columns=["layer", "direction", "quantity", "value", "low", "high"])
-        return frame.assign(measure="horizon", unit="steps")
 
 
 def layer_of(measurement: Measurement) -> str:

@@ -5,48 +5,73 @@ No number is computed and no threshold stands here: what is asked of a layer is 
 
 import platform
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from os import PathLike
 from types import MappingProxyType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 
 from .. import __version__
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.reading import read
 from ..errors import GatescopeWarning, InputError
-from ..measures.fresh_window import fresh_window
-from ..measures.gradient_norms import gradient_norms_of_sequences
-from ..recording.driving import SEQUENCES, STEPS, Cells, Loss, drive, drive_on_noise, left_as_it_was
-from ..recording.linearised import LinearisedCall, linearised_calls
+from ..measures.fresh_window import ALL
+from ..measures.gradient_norms import GradientNorms
+from ..recording.driving import Cells, Loss
 from ..recording.recorder import Recorder
-from ..remedies.remedies import remedies
-from ..remedies.remedy import Remedies
-from ..verdicts import RESOLUTION, Level, Thresholds, Verdict, judge, unreached, unread
+from ..recording.setting import Setting
+from ..verdicts import (
+    MIN_GRADIENTS,
+    RESOLUTION,
+    Level,
+    Thresholds,
+    Verdict,
+    entangled,
+    judge,
+    judge_training,
+    unreached,
+    unread,
+)
 from .analysis import AnalysedLayer, Analysis
-from .one_call import Plan, look_at, windows_of
-from .questions import Answers, Asked, Extra
+from .asked_for import (
+    SHOWN,
+    known_extras,
+    longer_than_the_data,
+    refuse_what_did_not_run,
+    refuse_what_does_not_fit_together,
+    whole_lag,
+)
+from .one_call import Plan, look_at
+from .questions import Answers, Extra
+from .ran import Ran, ran_model, ran_recorder
+from .ran_checkpoint import ran_checkpoint
+from .whole_model import can_be_cut, of_whole_model
 
+Source = nn.Module | Recorder | Checkpoint | str | PathLike[str]
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done, and of how much."""
 
 
 def analyze(
-    source: nn.Module | Recorder | str | PathLike[str],
+    source: Source,
     x: Any = None,
     y: Any = None,
     loss: Loss | None = None,
-    lag: int | None = None,
+    lag: SupportsIndex | None = None,
     lengths: Tensor | Sequence[int] | None = None,
     *,
     windows: Sequence[int] | None = None,
-    extra: Collection[Extra] = (),
+    extra: Extra | Collection[Extra] = (),
     cells: Cells | None = None,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
-    shown: Sequence[int] = (0, 1),
+    shown: Sequence[int] = SHOWN,
+    layer: str | None = None,
+    device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> Analysis:
     """Measures how far back the gradient of every recurrent layer reaches, why, and what its gates do.
@@ -58,10 +83,12 @@ def analyze(
     ```
 
     The model runs as it is and in the mode in which it is; its parameters, gradients, buffers and the state of torch's
-    random numbers are afterwards what they were.
+    random numbers are afterwards what they were. It runs once for the data and, where a loss is given and its input can
+    be cut, once more for every fresh window, so that its own hooks fire each time; remedies run copies.
 
     Args:
-        source: a model that holds nn.LSTM, nn.GRU, nn.RNN or their cells; or a Recorder that has recorded one.
+        source: a model that holds nn.LSTM, nn.GRU, nn.RNN or their cells; a Recorder that has recorded one; or a
+            checkpoint, or the path of one, whose layers are run without the model's code.
         x: what the model is called with; a tuple is several arguments, a dict is arguments by name. None: each
             recurrent module by itself on independent standard normal input, 32 sequences of 200 steps, and every result
             says "synthetic".
@@ -70,143 +97,78 @@ def analyze(
             of its own for each sequence, from `seed`.
         lag: how many steps back the task needs to reach. Without it nothing is called vanishing: only horizons are
             given, since losing what nobody needs is no fault.
-        lengths: the number of valid steps of each padded sequence.
+        lengths: the number of valid steps of each padded sequence, from whose ends lags count. A bare nn.LSTM, nn.GRU
+            or nn.RNN is given packed sequences; any other model is called with x as it is.
         windows: lengths of the fresh windows; 1, 2, 5, 10, … if not given.
-        extra: what takes long: `"full_spectrum"` of Lyapunov exponents, `"fixed_points"`, `"remedies"`.
+        extra: what takes long: `"full_spectrum"` of Lyapunov exponents, `"fixed_points"`, `"remedies"`; one or more.
         cells: for modules of one's own, the cell that each is, as for `Recorder`.
         dtype: in which the recorded trajectory is linearised.
         seed: of every random number: same seed, same bytes.
-        shown: the sequences of which gates and states are kept for a page.
+        shown: the sequences of which gates and states are kept for a page, counted from 0.
+        layer: of a file, the name of the layer or of its module, to which alone the data go.
+        device: of a file, where its layers run; a model runs where it is.
         progress: called with what is being done, how much is done, and of how much.
 
+    Returns:
+        The `Analysis`: `print` says what was found; `verdicts`, `horizons`, `causes` and `to_frame()` hold it, `report`
+        and `save` write it, and `not_measured` says what has no answer and why. A layer is judged from 8 sequences of
+        10 steps on; with fewer its verdict is "insufficient data", and the numbers are there all the same.
+
     Raises:
-        InputError: a source without a recurrent module; a loss that is no single number; lengths that do not fit x.
+        InputError: a source without a recurrent module, or none of whose was called; a loss that is no single number;
+            lengths that do not fit x; a lag that is no whole number; an extra or a sequence that does not exist.
         ReplayError: the gates of no layer could be proven; where some could, `not_measured` says which could not.
     """
-    if lag is not None and lag < 1:
-        raise InputError(f"The lag was given as {lag}; lags count steps back from the last: choose 1 or more.")
     ends = None if lengths is None else torch.as_tensor(lengths)
-    ran = _ran(source, x, y, loss, ends, cells, seed)
-    calls = linearised_calls(ran.recorder, readout=ran.readout, lengths=ends, dtype=dtype)
-    whole_model = isinstance(source, nn.Module) and loss is not None and _can_be_cut(x, ends, calls)
-    plan = Plan(ran.loss, lag, windows, whole_model, tuple(extra), tuple(shown), seed)
-    told, answers = progress or _nobody, Answers()
-    for done, call in enumerate(calls):
-        told(f"measuring {', '.join(call.names)}", done, len(calls) + whole_model)
+    lag, asked_for = None if lag is None else whole_lag(lag), known_extras(extra)
+    refuse_what_does_not_fit_together(x, y, loss, windows)
+    how = Setting(x, y, loss, lag, ends, cells, dtype, seed)
+    ran = _ran(source, how, layer, device)
+    refuse_what_did_not_run(ran, shown)
+    cut = can_be_cut(source, how, ran.calls)
+    plan = Plan(ran.loss, lag, windows, whole_model=cut, extra=asked_for, shown=tuple(shown), seed=seed)
+    told, answers = progress or _nobody, Answers.without(ran.refused)
+    for done, call in enumerate(ran.calls):
+        told(f"measuring {', '.join(call.names)}", done, len(ran.calls) + 1)
         answers += look_at(call, plan)
     if answers.refusals and not answers.layers:
         raise answers.refusals[0]
-    if whole_model:
-        told("fresh windows of the whole model", len(calls), len(calls) + 1)
-        answers.ask("", Asked("fresh_window", lambda: _fresh_windows(source, x, y, loss, windows, calls, seed)))
-    if loss is not None:
-        answers.ask("", Asked("gradient_norms", lambda: gradient_norms_of_sequences(answers.truncations)))
-    if "remedies" in extra:
-        told("remedies", len(calls), len(calls) + 1)
-        answers.ask("", Asked("remedies", lambda: _remedies(source, x, y, loss, lag, ends, cells, dtype, seed)))
+    for asked in of_whole_model(source, how, answers, ran.calls, windows, asked_for):
+        told(f"measuring {asked.measure} of the whole model", len(ran.calls), len(ran.calls) + 1)
+        answers.ask(ALL, asked)
+    answers.not_measured += longer_than_the_data(windows, answers.layers)
     for suspicion in answers.suspicions:
         warnings.warn(suspicion, GatescopeWarning, stacklevel=2)
-    told("done", len(calls) + whole_model, len(calls) + whole_model)
+    told("done", len(ran.calls) + 1, len(ran.calls) + 1)
     return Analysis(
-        provenance=MappingProxyType(_provenance(ran, calls, answers, dtype, seed)),
+        provenance=MappingProxyType(_provenance(ran, answers, how)),
         lag=lag,
         layers=tuple(answers.layers),
         measurements=tuple(answers.measurements),
         verdicts=tuple(_verdicts(answers, lag, ran.loss)),
         excerpts=tuple(answers.excerpts),
         not_measured=tuple(answers.not_measured),
+        suspicions=tuple(answers.suspicions),
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Ran:
-    """The run that was looked at."""
-
-    recorder: Recorder
-    data: str
-    loss: str
-    readout: int | None
-    facts: Mapping[str, str]
-
-
-def _ran(
-    source: nn.Module | Recorder | str | PathLike[str],
-    x: Any,
-    y: Any,
-    loss: Loss | None,
-    lengths: Tensor | None,
-    cells: Cells | None,
-    seed: int,
-) -> _Ran:
-    readout = f"a random linear readout of h_n, a direction of its own for each sequence, seed {seed}"
+def _ran(source: Source, how: Setting, layer: str | None, device: str | torch.device) -> Ran:
     if isinstance(source, str | PathLike):
-        raise InputError(
-            f"{source} is a file, and analyze takes a model or a Recorder; load the model by its own code and give it."
-        )
-    if isinstance(source, Recorder):
-        if x is not None or loss is not None:
-            raise InputError(
-                "A Recorder was given together with x or a loss, and it holds the data and the gradient of its own "
-                "run; give it alone, or give the model."
-            )
-        felt = bool(len(source.adjoints))
-        words = "the loss of the recording" if felt else readout
-        return _Ran(source, "as recorded", words, None if felt else seed, {})
-    mode = "training" if source.training else "evaluation"
-    if x is None:
-        if loss is not None:
-            raise InputError("A loss was given without data for it; give x (and y), or leave the loss out.")
-        data = f"synthetic: independent N(0, 1), {SEQUENCES} sequences of {STEPS} steps, seed {seed}"
-        return _Ran(drive_on_noise(source, cells=cells, seed=seed).recorder, data, readout, seed, {"mode": mode})
-    ran = drive(source, x, y, loss, lengths=lengths, cells=cells, seed=seed)
-    words = readout if loss is None else getattr(loss, "__name__", type(loss).__name__)
-    facts = {"mode": mode} if ran.loss is None else {"mode": mode, "value of the loss": f"{ran.loss:.6g}"}
-    return _Ran(ran.recorder, f"given: {_described(x)}", words, seed if loss is None else None, facts)
-
-
-def _described(x: Any) -> str:
-    match x:
-        case Tensor():
-            return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
-        case torch.nn.utils.rnn.PackedSequence():
-            return f"packed, {int(x.batch_sizes[0])} sequences of up to {len(x.batch_sizes)} steps"
-        case dict():
-            return ", ".join(f"{name} {_described(one)}" for name, one in x.items())
-        case tuple() | list():
-            return ", ".join(map(_described, x))
-    return type(x).__name__
-
-
-def _can_be_cut(x: Any, lengths: Tensor | None, calls: Sequence[LinearisedCall]) -> bool:
-    """Whether the model can be run anew on the last steps of x, with the same target."""
-    if not isinstance(x, Tensor) or x.dim() < 2 or lengths is not None or not calls:
-        return False
-    felt = [call for call in calls if call.felt]
-    return bool(felt) and not any(call.mixes_lags for call in felt) and int(calls[0].ends.max()) in x.shape[:2]
-
-
-def _fresh_windows(
-    model: Any, x: Tensor, y: Any, loss: Any, windows: Sequence[int] | None, calls: Sequence[LinearisedCall], seed: int
-) -> Any:
-    steps = int(calls[0].ends.max())
-    time_dim = 1 if x.shape[1] == steps else 0
-    with left_as_it_was(model, seed), warnings.catch_warnings():
-        warnings.simplefilter("ignore", GatescopeWarning)  # what there is to say was said of the whole
-        return fresh_window(model, x, y, loss, windows_of(windows, steps), time_dim=time_dim)
-
-
-def _remedies(source: Any, x: Any, y: Any, loss: Loss | None, *how: Any) -> Remedies:
-    if isinstance(source, Recorder):
-        raise InputError("A Recorder holds no model of which copies could be tried; give the model, and its data.")
-    lag, lengths, cells, dtype, seed = how
-    return remedies(source, x, y, loss, lag, lengths, cells=cells, dtype=dtype, seed=seed)
+        source = read(source)
+    if isinstance(source, Checkpoint):
+        return ran_checkpoint(source, how, layer=layer, device=device)
+    if layer is not None:
+        raise InputError(f"The layer {layer} was asked for, which chooses among those of a file; leave it out.")
+    return ran_recorder(source, how) if isinstance(source, Recorder) else ran_model(source, how)
 
 
 def _verdicts(answers: Answers, lag: int | None, loss: str) -> list[Verdict]:
-    """In the order of the layers."""
+    """In the order of the layers, then of all of them together."""
     curves = answers.curves
 
     def judged(layer: AnalysedLayer) -> tuple[Verdict, ...]:
+        if layer.name in answers.entangled:
+            return (entangled(layer.name, loss),)
         if layer.name not in curves:
             return (unreached(layer.name, loss),)
         resolved = Thresholds(dead=RESOLUTION.get(layer.dtype, RESOLUTION["float32"]))
@@ -215,25 +177,31 @@ def _verdicts(answers: Answers, lag: int | None, loss: str) -> list[Verdict]:
             return (unread(curves[layer.name]),)
         return verdicts
 
+    def spread() -> Iterator[Verdict]:
+        """Of the gradients of single sequences, where there are enough."""
+        for norms in answers.measurements:
+            if isinstance(norms, GradientNorms) and norms.n >= MIN_GRADIENTS:
+                verdict = judge_training(norms, whose="of single sequences")
+                yield replace(verdict, layer=f"the weights of {norms.layer}")
+
     doubt = "".join(f"; {suspicion}" for suspicion in answers.suspicions)
-    return [replace(verdict, because=verdict.because + doubt) for layer in answers.layers for verdict in judged(layer)]
+    verdicts = [*(verdict for layer in answers.layers for verdict in judged(layer)), *spread()]
+    return [replace(verdict, because=verdict.because + doubt) for verdict in verdicts]
 
 
-def _provenance(
-    ran: _Ran, calls: Sequence[LinearisedCall], answers: Answers, dtype: torch.dtype, seed: int
-) -> dict[str, str]:
+def _provenance(ran: Ran, answers: Answers, how: Setting) -> dict[str, str]:
     ran_in = {
-        (str(call.ran_in).removeprefix("torch."), call.recorded[0].x.device.type) for call in calls if call.recorded
+        (str(call.ran_in).removeprefix("torch."), call.recorded[0].x.device.type) for call in ran.calls if call.recorded
     }
     residual = max((layer.residual for layer in answers.layers), default=0.0)
     return {
+        **ran.facts,
         "data": ran.data,
         "loss": ran.loss,
-        **ran.facts,
-        "recorded in": ", ".join(f"{kind} on {device}" for kind, device in sorted(ran_in)),
-        "linearised in": str(dtype).removeprefix("torch."),
+        "ran in": ", ".join(f"{kind} on {device}" for kind, device in sorted(ran_in)),
+        "linearised in": str(how.dtype).removeprefix("torch."),
         "replay residual": f"at most {residual:.1e}",
-        "seed": str(seed),
+        "seed": str(how.seed),
         **({"reduced": "; ".join(answers.reductions)} if answers.reductions else {}),
         "versions": f"gatescope {__version__}, torch {version('torch')}, numpy {version('numpy')}, "
         f"Python {platform.python_version()}",

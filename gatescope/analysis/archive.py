@@ -24,6 +24,7 @@ from ..measures.intervals import Interval
 from ..measures.moments import Moments
 from ..measures.onset import NonFiniteGradient
 from ..measures.state_geometry import Geometry
+from ..measures.truncation import AdaptiveLength
 from ..measures.weights import Block
 from ..nonfinite import NonFinite
 from ..remedies.limits import TruncationLength
@@ -39,7 +40,7 @@ KINDS: Mapping[str, type[Any]] = {
     for kind in (
         *(Analysis, AnalysedLayer, NotMeasured, Excerpt, Verdict, Horizon),
         *(Interval, Moments, Geometry, Block, NonFinite, NonFiniteGradient),
-        *(Remedies, Remedy, TruncationLength),
+        *(Remedies, Remedy, TruncationLength, AdaptiveLength),
         *MEASURES,
     )
 }

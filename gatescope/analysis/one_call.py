@@ -50,10 +50,12 @@ def look_at(call: LinearisedCall, plan: Plan) -> Answers:
             f"{', '.join(call.names)}: lag curves and gate statistics are of all {call.sequences} sequences, "
             f"every other number of the first {chunks[0].stop}, which fit {MEMORY >> 20} MB"
         )
-    loss = read_by(call, plan.loss, lag=plan.lag) if call.felt else ""
+    loss = read_by(call, plan.loss, lag=plan.lag) if call.felt and not call.entangled else ""
     answers.suspicions += filter(None, [_suspicion(call)])
     _ask_traces(call, chunks, plan, loss, answers)
-    if call.felt:
+    if call.entangled:
+        answers.entangled += call.names
+    elif call.felt:
         _ask_adjoints(call, chunks, plan, loss, answers)
         answers.unread += [layer.name for layer in answers.layers if layer.direction in call.unread]
     answers.sort()
@@ -68,6 +70,7 @@ def windows_of(chosen: Sequence[int] | None, steps: int) -> tuple[int, ...]:
 
 def _ask_traces(call: LinearisedCall, chunks: list[slice], plan: Plan, loss: str, answers: Answers) -> None:
     statistics: dict[str, list[GateStatistics]] = {}
+    refused: dict[str, NotMeasured] = {}
     for chunk in chunks:
         for trace in call.traces(chunk):
             if chunk is chunks[0]:
@@ -75,8 +78,12 @@ def _ask_traces(call: LinearisedCall, chunks: list[slice], plan: Plan, loss: str
                 answers.excerpts.append(excerpt(trace, plan.shown))
                 for asked in of_trace(trace, plan.extra, plan.seed):
                     answers.ask(trace.name, asked)
-            statistics.setdefault(trace.name, []).append(gate_statistics(trace))
-    answers.measurements += [reduce(add, parts) for parts in statistics.values()]
+            try:
+                statistics.setdefault(trace.name, []).append(gate_statistics(trace))
+            except GatescopeError as reason:
+                refused.setdefault(trace.name, NotMeasured(trace.name, GateStatistics.measure, str(reason)))
+    answers.measurements += [reduce(add, parts) for name, parts in statistics.items() if name not in refused]
+    answers.not_measured += refused.values()
 
 
 def _ask_adjoints(call: LinearisedCall, chunks: list[slice], plan: Plan, loss: str, answers: Answers) -> None:
@@ -86,16 +93,17 @@ def _ask_adjoints(call: LinearisedCall, chunks: list[slice], plan: Plan, loss: s
             if not call.mixes_lags:
                 parts.setdefault(adjoint.name, []).append(lag_curve(adjoint, loss=loss))
             if chunk is chunks[0]:
-                _ask_adjoint(adjoint, plan, alone=call.mixes_lags, answers=answers)
+                of = "" if len(chunks) == 1 else f", of the first {chunk.stop} of {call.sequences} sequences"
+                _ask_adjoint(adjoint, plan, of, alone=call.mixes_lags, answers=answers)
         if call.mixes_lags:
             for curve in lag_curves(call, loss=loss, lag=plan.lag, sequences=chunk):
                 parts.setdefault(curve.layer, []).append(curve)
     answers.measurements += [of_all_sequences(parts[name]) for name in call.names]
 
 
-def _ask_adjoint(adjoint: Adjoint, plan: Plan, *, alone: bool, answers: Answers) -> None:
+def _ask_adjoint(adjoint: Adjoint, plan: Plan, of: str, *, alone: bool, answers: Answers) -> None:
     windows = None if plan.whole_model else windows_of(plan.windows, int(adjoint.lengths.max()))
-    loss = f"{plan.loss}, of the last step that it reads alone" if alone else plan.loss
+    loss = (f"{plan.loss}, of the last step that it reads alone" if alone else plan.loss) + of
     for asked in of_adjoint(adjoint, loss, windows):
         answers.ask(adjoint.name, asked)
 

@@ -3,9 +3,10 @@
 A question that has no answer here (a path split of an RNN, which has no gate) says so, in the words of its measure.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Literal, NamedTuple
 
 from ..dynamics.jacobian import state_size
 from ..errors import GatescopeError
@@ -18,6 +19,7 @@ from ..measures.onset import onset
 from ..measures.path_split import path_split
 from ..measures.singular_values import singular_values
 from ..measures.state_geometry import state_geometry
+from ..measures.sum_rule import check_by_sum_rule
 from ..measures.truncation import Truncation, truncation
 from ..measures.weights import weights
 from ..measures.zero_state import zero_state
@@ -43,7 +45,7 @@ class Asked(NamedTuple):
     """A question: the name of its measure and how to get the answer."""
 
     measure: str
-    answer: Callable[[], Any]
+    answer: Callable[[], Measurement]
 
 
 @dataclass
@@ -56,12 +58,20 @@ class Answers:
     not_measured: list[NotMeasured] = field(default_factory=list)
     refusals: list[GatescopeError] = field(default_factory=list)
     """Why a call could not be looked at at all."""
+    entangled: list[str] = field(default_factory=list)
+    """Loops that are fed their own output and read at many steps."""
     unread: list[str] = field(default_factory=list)
     """Layers of a direction that the loss does not read after its last step."""
     suspicions: list[str] = field(default_factory=list)
     """What may be wrong with the data, in words."""
     reductions: list[str] = field(default_factory=list)
     """What was taken of a part of the data only, in words."""
+
+    @classmethod
+    def without(cls, refused: Mapping[str, GatescopeError]) -> "Answers":
+        """No answers yet, and none to come for the layers that could not be run."""
+        left_out = [NotMeasured(name, "everything", str(reason)) for name, reason in refused.items()]
+        return cls(not_measured=left_out, refusals=list(refused.values()))
 
     @property
     def curves(self) -> dict[str, LagCurve]:
@@ -77,10 +87,11 @@ class Answers:
         """Puts what was measured into the order of the layers, and of the questions within a layer."""
         places = {layer.name: place for place, layer in enumerate(self.layers)}
         self.measurements.sort(key=lambda one: places.get(layer_of(one), len(places)))
+        self.not_measured.sort(key=lambda one: places.get(one.layer, len(places)))
 
     def __iadd__(self, other: "Answers") -> "Answers":
-        for mine, yours in zip(vars(self).values(), vars(other).values(), strict=True):
-            mine.extend(yours)
+        for kind in fields(self):
+            getattr(self, kind.name).extend(getattr(other, kind.name))
         return self
 
     def ask(self, layer: str, asked: Asked) -> None:
@@ -98,7 +109,11 @@ def of_trace(trace: Trace, extra: tuple[Extra, ...], seed: int) -> Iterator[Aske
     yield Asked("zero_state", lambda: zero_state(layer))
     yield Asked("state_geometry", lambda: state_geometry(trace))
     k = state_size(layer) if "full_spectrum" in extra else min(EXPONENTS, state_size(layer))
-    yield Asked("lyapunov", lambda: lyapunov(trace, k=k, sequences=_longest(trace, FOR_EXPONENTS), seed=seed))
+    longest = _longest(trace, FOR_EXPONENTS)
+    spectrum = cache(lambda: lyapunov(trace, k=k, sequences=longest, seed=seed))
+    yield Asked("lyapunov", spectrum)
+    if "full_spectrum" in extra:
+        yield Asked("sum_rule", lambda: check_by_sum_rule(spectrum(), trace, sequences=longest))
     product = _longest(trace, FOR_PRODUCTS)
     lags = [lag for lag in PRODUCTS if lag <= int(trace.lengths[product].min())]
     yield Asked("singular_values", lambda: singular_values(trace, lags, sequences=product))

@@ -9,7 +9,6 @@ parameter's gradient is ruled by the last few steps and goes flat, not down, whe
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +21,8 @@ from torch import Tensor, nn
 from ..cells import Cell
 from ..errors import InputError
 from ..layers import layer_of_cell, stack_of
+from ..recording.driving import backward_in_eval_mode, loss_name
+from ..recording.left_as_it_was import left_as_it_was
 from ..recording.recorder import Recorder
 from ..recording.watch import recurrent_modules, unwrapped
 
@@ -49,7 +50,10 @@ class FreshWindow:
     initial: Mapping[str, Float[np.ndarray, "window sequence"]]
     """By layer, the log norm of dL/d(state before the window) in nats; -inf where it is exactly zero, NaN where a
     sequence has no such window."""
-    how: str = "one run of the whole model for each window, on its input cut at the right end"
+    how: str = (
+        "one run of the whole model for each window, on the last steps of its input; whatever runs from right to left "
+        "begins there"
+    )
     lengths: Int[np.ndarray, "sequence"] | None = None
     """The number of steps of each sequence, where not every one has every window: then loss and parameters are of those
     which have it."""
@@ -107,8 +111,9 @@ def fresh_window(
     """Runs `model` on the last W steps of `x` for each W of `windows`; measures `loss(model(x), y)` and its gradient.
 
     The loss is to be a scalar that is read at the end of the window, where all windows meet. The model runs in the mode
-    in which it is; no `.grad` is touched. A window that is named twice counts once. `cells` says which cell each of
-    one's own modules is, as a `Recorder` takes it.
+    in which it is, from the state that it keeps now, if it keeps any, and is left as it was; no `.grad` is touched. A
+    window that is named twice counts once. `cells` says which cell each of one's own modules is, as a `Recorder` takes
+    it.
 
     Raises:
         InputError: a window that `x` does not have, or none at all; an `x` without such a dimension; a loss that is no
@@ -128,7 +133,7 @@ def fresh_window(
     return FreshWindow(
         windows=np.array(chosen),
         loss=np.array([run.loss for run in runs]),
-        loss_name=getattr(loss, "__name__", type(loss).__name__),
+        loss_name=loss_name(loss),
         parameters=MappingProxyType(
             {name: np.array([run.parameters[name] for run in runs]) for name in runs[0].parameters}
         ),
@@ -160,7 +165,13 @@ def _run(
     cells: Mapping[type[nn.Module], Cell] | None,
 ) -> _Run:
     flat = [parameter for parameters in layers.values() for parameter in parameters]
-    with torch.enable_grad(), _backward_in_eval_mode(model), Recorder(model, cells=cells) as rec:
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        left_as_it_was(unwrapped(model), given=(x, y)),
+        backward_in_eval_mode(model),
+        Recorder(model, cells=cells) as rec,
+    ):
         value = loss(model(x), y)
         if not isinstance(value, Tensor) or value.numel() != 1:
             seen = (
@@ -181,13 +192,6 @@ def _run(
         parameters={name: square**0.5 for name, square in (squares | {ALL: sum(squares.values())}).items()},
         initial={name: adjoint.log_norm_initial("pair").cpu().numpy() for name, adjoint in adjoints.items()},
     )
-
-
-def _backward_in_eval_mode(model: nn.Module) -> AbstractContextManager[None]:
-    """CuDNN has no backward for a recurrent module in eval mode; torch's own kernels have."""
-    if all(module.training for module in model.modules()):
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=False)
 
 
 def _trainable_parameters(model: nn.Module, cells: Mapping[type[nn.Module], Cell]) -> dict[str, list[Tensor]]:

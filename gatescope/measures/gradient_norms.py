@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import InputError
+from .fresh_window import ALL
 from .truncation import Truncation
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class GradientNorms:
     """Natural logarithm of each norm, in order; -inf where it is zero, NaN or inf where the gradient is not finite."""
     of: str
     """What each one is a gradient of, in words."""
+    layer: str = ALL
+    """Of which layers: all that are recurrent, or those named."""
 
     @property
     def n(self) -> int:
@@ -91,7 +94,7 @@ class GradientNorms:
         return float(np.mean(self._finite > log_norm)) if len(self._finite) else math.nan
 
     def to_frame(self) -> "pandas.DataFrame":
-        """One row a number: measure, of, quantity, update (missing where it is of all), value, unit."""
+        """One row a number: layer, measure, of, quantity, update (missing where it is of all), value, unit."""
         import pandas
 
         rows: list[tuple[str, int | None, float, str]] = [
@@ -103,8 +106,8 @@ class GradientNorms:
         rows += [(f"clipped at {c:g} x mean", None, share, "1") for c, share in self.clipped.items()]
         frame = pandas.DataFrame.from_records(rows, columns=("quantity", "update", "value", "unit"))
         frame = frame.astype({"update": "Int64"})
-        frame.insert(0, "measure", self.measure)
-        frame.insert(1, "of", self.of)
+        for place, (column, value) in enumerate({"layer": self.layer, "measure": self.measure, "of": self.of}.items()):
+            frame.insert(place, column, value)
         return frame
 
     @property
@@ -133,11 +136,11 @@ def gradient_norms(norms: Sequence[float] | Float[np.ndarray, "update"], *, of: 
         return _frozen(np.log(given), of)
 
 
-def gradient_norms_of_sequences(truncations: Sequence[Truncation]) -> GradientNorms:
+def gradient_norms_of_sequences(truncations: Sequence[Truncation], *, layer: str = ALL) -> GradientNorms:
     """The distribution over the sequences of one pass: each one's gradient of the parameters of these layers together.
 
     A sequence's gradient is of the loss as it was recorded: where that is a mean over B sequences, each gradient is a
-    B-th of that of its own loss.
+    B-th of that of its own loss. `layer` says of which layers it is where these are not all.
 
     Raises:
         InputError: no layers, or layers that saw different sequences.
@@ -150,12 +153,13 @@ def gradient_norms_of_sequences(truncations: Sequence[Truncation]) -> GradientNo
     with np.errstate(invalid="ignore"):  # a gradient that is no number stays one
         squares = np.logaddexp.reduce([2 * one.log_norm for one in truncations])
     layers = ", ".join(one.layer for one in truncations)
-    return _frozen(squares / 2, f"one sequence's part of the loss ({truncations[0].loss}) by the weights of {layers}")
+    of = f"one sequence's part of the loss ({truncations[0].loss}) by the weights of {layers}"
+    return _frozen(squares / 2, of, layer)
 
 
-def _frozen(log_norm: np.ndarray, of: str) -> GradientNorms:
+def _frozen(log_norm: np.ndarray, of: str, layer: str = ALL) -> GradientNorms:
     log_norm.setflags(write=False)
-    return GradientNorms(log_norm, of)
+    return GradientNorms(log_norm, of, layer)
 
 
 def _exp(log: float) -> float:

@@ -22,6 +22,7 @@ from ..measures.onset import Onset
 from ..measures.path_split import PathSplit
 from ..measures.singular_values import SingularValues
 from ..measures.state_geometry import StateGeometry
+from ..measures.sum_rule import SumRule
 from ..measures.truncation import Truncation
 from ..measures.weights import LayerWeights
 from ..measures.zero_state import ZeroState
@@ -46,6 +47,7 @@ from .sections.provenance import SENTENCE, provenance_section
 from .sections.remedies import remedies_section
 from .sections.singular_values import singular_values_section
 from .sections.state_geometry import state_geometry_section
+from .sections.sum_rule import sum_rule_section
 from .sections.truncation import truncation_section
 from .sections.verdicts import without_lags
 from .sections.weights import weights_section
@@ -115,6 +117,8 @@ def _sections(analysis: Analysis) -> Iterator[Section]:
     if exponents := _by_layer(analysis, Lyapunov):
         heard = {name: curve for name, curve in analysis.curves.items() if name not in silent}
         yield lyapunov_section(exponents, curves=heard, colours=colours)
+    if sums := _by_layer(analysis, SumRule):
+        yield sum_rule_section(sums)
     if products := _by_layer(analysis, SingularValues):
         yield singular_values_section(products, lag=lag, colours=colours)
     if rests := _by_layer(analysis, ZeroState):

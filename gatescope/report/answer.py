@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..analysis.analysis import AnalysedLayer, Analysis
+from ..analysis.in_words import BELOW
 from ..remedies.remedy import Remedies
 from ..verdicts import Horizon, Verdict
 from .names import shortened
@@ -13,19 +14,18 @@ from .sections.provenance import SENTENCE
 from .sections.remedies import best_remedy
 from .sections.verdicts import level_name, tone, verdicts_section, without_lags
 
-BELOW = ("a half", "a tenth", "a hundredth", "what float32 resolves")
-"""What each of a layer's horizons is below."""
-
 
 def summary(analysis: Analysis) -> str:
     """Each layer's first verdict, and of what data."""
     first: dict[str, Verdict] = {}
+    layers = {layer.name for layer in analysis.layers}
     for verdict in analysis.verdicts:
-        first.setdefault(verdict.layer, verdict)
+        if verdict.layer in layers:  # and not of the weights of all
+            first.setdefault(verdict.layer, verdict)
     by_level: dict[str, list[str]] = {}
     for layer, verdict in first.items():
         by_level.setdefault(level_name(verdict.level), []).append(shortened(layer))
-    found = [f"{level} in {listed(layers)}." for level, layers in by_level.items()] or ["Nothing was judged."]
+    found = [f"{level} in {listed(names)}." for level, names in by_level.items()] or ["Nothing was judged."]
     needed = "No needed lag was given" if analysis.lag is None else f"The task needs lag {analysis.lag}"
     data = shortened(analysis.provenance.get("data", "unknown"), SENTENCE)
     return f"{needed}. {' '.join(found)} Data {data}."

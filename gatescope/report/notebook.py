@@ -45,6 +45,8 @@ def notebook_html(analysis: Analysis) -> str:
     below = [f"and {more} more layers"] * bool(more) + [
         f"{name}: {analysis.provenance[name]}" for name in ("data", "loss", "versions") if name in analysis.provenance
     ]
+    layers = {layer.name for layer in analysis.layers}
+    below += [f"{one.layer}: {one.claim}" for one in analysis.verdicts if one.layer not in layers]
     if analysis.not_measured:
         below.append(f"not measured: {len(analysis.not_measured)}")
     heads = ("layer", "cell, units", "verdict", *(f"lag below {name}" for name in HORIZONS))

@@ -1,8 +1,8 @@
 """The house rules that a machine can see: what no file may say, run or name."""
 
 import ast
-import os
 import importlib
+import os
 import re
 import subprocess
 import sys

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from gatescope.initialisations import forget_bias
 from gatescope.measures.lag_curve import LagCurve
+from gatescope.recording.setting import Setting
 from gatescope.remedies.changes import CHANGES, changed, copied
 from gatescope.remedies.remedies import remedies
-from gatescope.recording.setting import Setting
 from gatescope.remedies.runs import run
 from gatescope.verdicts import Level
 from oracles import textbook, true_adjoints

@@ -15,6 +15,7 @@ from gatescope.report.analysis_report import MAPPED, analysis_report, spoken_lag
 from gatescope.report.figures import NARROW, draw
 from gatescope.report.html import render_html
 from gatescope.report.names import shortened
+from gatescope.report.notebook import notebook_html
 from gatescope.report.numbers import number_from_log
 from gatescope.report.palette import LIGHT
 from gatescope.report.section import Report, Section
@@ -63,6 +64,15 @@ def test_the_answer_comes_first(analysis: Analysis, report: Report) -> None:
     for layer in analysis.layers:
         assert layer.name in report.summary
     assert analysis.provenance["data"] in report.summary
+
+
+def test_a_verdict_on_the_weights_of_all_layers_is_with_the_answer_and_not_among_the_layers() -> None:
+    analysis = analysis_of("LSTM stack")
+    weights = replace(analysis.verdicts[0], layer="the weights of all recurrent layers", claim="None of 32 is large.")
+    report = analysis_report(replace(analysis, verdicts=(*analysis.verdicts, weights)))
+    assert weights in report.sections[0].verdicts
+    assert "all recurrent layers" not in report.summary
+    assert weights.claim in notebook_html(replace(analysis, verdicts=(*analysis.verdicts, weights)))
 
 
 def test_alarms_stand_before_what_is_fine() -> None:
