@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gatescope.cells import Cell
 from gatescope.errors import InputError
 from gatescope.recording.driving import drive, drive_on_noise
 
@@ -60,6 +61,34 @@ def test_frozen_parameters_are_no_obstacle() -> None:
     assert set(ran.recorder.adjoints) == {"rnn.l0", "rnn.l1"}
 
 
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(7, 3), nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.rnn(self.embed(x))[0][:, -1])
+        return y
+
+
+def test_a_frozen_layer_on_frozen_tokens_feels_what_it_would_feel_if_it_were_trained() -> None:
+    model, tokens = Tokens(), torch.randint(7, (5, 6))
+    trained = drive(model, tokens, Y, nn.functional.mse_loss).recorder.adjoints["rnn.l0"]
+    model.embed.requires_grad_(False)
+    model.rnn.requires_grad_(False)
+    frozen = drive(model, tokens, Y, nn.functional.mse_loss).recorder.adjoints["rnn.l0"]
+    assert torch.equal(frozen.state["h"], trained.state["h"])
+    assert [name for name, one in model.named_parameters() if one.requires_grad] == ["head.weight", "head.bias"]
+
+
+def test_the_gradient_is_felt_within_inference_mode_too() -> None:
+    model = Model().eval()
+    with torch.inference_mode():
+        ran = drive(model, X, Y, nn.functional.mse_loss)
+        assert torch.is_inference_mode_enabled()
+    assert set(ran.recorder.adjoints) == {"rnn.l0", "rnn.l1"}
+
+
 def test_a_tuple_is_several_arguments_and_a_dict_is_arguments_by_name() -> None:
     class Two(Model):
         def forward(self, x: Tensor, scale: Tensor) -> Tensor:
@@ -68,6 +97,36 @@ def test_a_tuple_is_several_arguments_and_a_dict_is_arguments_by_name() -> None:
     model = Two().eval()
     once = drive(model, (X, torch.tensor(2.0)), Y, nn.functional.mse_loss).loss
     assert once == drive(model, {"scale": torch.tensor(2.0), "x": X}, Y, nn.functional.mse_loss).loss
+
+
+def test_a_list_is_one_argument() -> None:
+    class Listed(Model):
+        def forward(self, x: list[Tensor]) -> Tensor:
+            return super().forward(torch.stack(x))
+
+    model = Listed().eval()
+    once = drive(model, list(X), Y, nn.functional.mse_loss).loss
+    assert once == pytest.approx(nn.functional.mse_loss(model(list(X)), Y).item())
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_what_a_module_returns_of_packed_sequences_is_padded_before_the_loss_reads_it(batch_first: bool) -> None:
+    module, lengths = nn.LSTM(3, 4, batch_first=batch_first), torch.tensor([2, 5, 4, 1, 3])
+    x = X if batch_first else X.transpose(0, 1)
+    seen: list[Tensor] = []
+
+    def loss(output: tuple[Tensor, tuple[Tensor, Tensor]], _: None) -> Tensor:
+        seen.append(output[0] if batch_first else output[0].transpose(0, 1))
+        return output[1][0].square().sum()
+
+    ran = drive(module, x, None, loss, lengths=lengths)
+    out, (h, _) = ran.output
+    assert seen[0].shape == (5, 6, 4)
+    assert out.shape == (*x.shape[:2], 4)
+    for row, length in enumerate(lengths.tolist()):
+        assert torch.allclose(seen[0][row, length - 1], h[0, row])
+        assert (seen[0][row, length:] == 0).all()
+    assert ran.recorder.adjoints["l0"].lengths.tolist() == lengths.tolist()
 
 
 def test_a_stock_module_is_given_packed_sequences_where_there_are_lengths() -> None:
@@ -84,6 +143,47 @@ def test_noise_is_of_32_sequences_of_200_steps_in_any_module(module: nn.Module) 
     assert torch.equal(trace.x, again.x)
     assert abs(float(trace.x.mean())) < 0.03  # 19 200 numbers: 4 standard errors
     assert abs(float(trace.x.std()) - 1) < 0.03
+
+
+class Demanding(nn.Module):
+    """A cell whose forward wants a state, and is of somebody's own."""
+
+    def __init__(self, memory: tuple[str, ...]) -> None:
+        super().__init__()
+        self.input_size, self.memory = 3, memory
+        self.weight_ih, self.weight_hh = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x: Tensor, state: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+        h, *c = state if self.memory else (state,)
+        inner = torch.tanh(x @ self.weight_ih.T + h @ self.weight_hh.T) + sum(c)
+        return (inner, inner) if self.memory else inner
+
+
+@pytest.mark.parametrize("memory", [(), ("c",)])
+def test_noise_begins_in_a_cell_that_demands_a_state_from_zeros(memory: tuple[str, ...]) -> None:
+    def step(w: object, affine: tuple[Tensor, Tensor], prev: dict[str, Tensor]) -> object:
+        inner = torch.tanh(affine[0] + affine[1]) + prev.get("c", 0)
+        return {}, dict.fromkeys(("h", *memory), inner)
+
+    spec = Cell.from_step("demanding", gates=(), memory=memory, step=step)
+    (trace,) = drive_on_noise(Demanding(memory), cells={Demanding: spec}).recorder.traces.values()
+    assert trace.x.shape == (200, 32, 3)
+    assert all((initial == 0).all() for initial in trace.initial.values())
+    assert set(trace.initial) == {"h", *memory}
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"), [(nn.MSELoss(), "MSELoss"), (nn.functional.mse_loss, "mse_loss"), (nn.L1Loss(), "L1Loss")]
+)
+def test_a_loss_of_torchs_on_a_module_that_returns_a_tuple_is_told_what_it_was_given(loss: object, name: str) -> None:
+    says = rf"returned a tuple of a tensor \[5, 6, 4\], a tuple of .*, and {name} takes one tensor"
+    with pytest.raises(InputError, match=says):
+        drive(nn.LSTM(3, 4, batch_first=True), X, Y, loss)
+
+
+def test_what_somebodys_own_loss_raises_is_theirs() -> None:
+    with pytest.raises(AttributeError, match="'tuple' object has no attribute 'mean'"):
+        drive(nn.LSTM(3, 4, batch_first=True), X, Y, lambda output, _: output.mean())
 
 
 @pytest.mark.parametrize(
