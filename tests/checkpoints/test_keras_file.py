@@ -1,6 +1,6 @@
 """Keras and other HDF5 files: a textbook of Keras' formulae runs what was written, and what is read gives the same.
 
-One file because every kind of layer is held against that one textbook.
+This is one file because every kind of layer is held against that one textbook.
 """
 
 import json
