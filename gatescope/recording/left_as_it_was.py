@@ -41,7 +41,8 @@ def _of_module(module: nn.Module, seen: set[int]) -> Iterator[Callable[[], None]
         return  # its first run makes it another
     before = {name: value for name, value in vars(module).items() if name not in _TORCHS_OWN}
     yield partial(_set_back, vars(module), before)
-    yield from _undoing(list(before.values()), seen)
+    for value in before.values():
+        yield from _undoing(value, seen)
 
 
 def _set_back(now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -170,13 +170,14 @@ def test_where_nothing_shows_the_time_nothing_is_cut() -> None:
     tokens, y = counted(12, 12), torch.randn(12, 1)
     found = gs.analyze(Tokens(), tokens, y, loss=mse, windows=[4])
     assert list(windows(found)) == ["rnn.l0"]
+    assert "whole model" not in windows(found)["rnn.l0"].how
     assert not found.not_measured
 
 
 def test_a_model_that_turns_time_round_is_asked_for_each_layer_by_itself() -> None:
     found = gs.analyze(Flipped(), *data(), loss=mse, windows=WINDOWS)
     assert list(windows(found)) == ["rnn.l0"]
-    assert "right end" not in windows(found)["rnn.l0"].how
+    assert "whole model" not in windows(found)["rnn.l0"].how
     straight = gs.analyze(Reader(), *data(), loss=mse, windows=WINDOWS)
     assert "whatever runs from right to left begins there" in whole(straight).how
 

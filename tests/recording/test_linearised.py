@@ -1,4 +1,7 @@
-"""The law of linearised calls: in float64, in parts, or one source after the other, they are what autograd says."""
+"""The law of linearised calls: in float64, in parts, or one source after the other, they are what autograd says.
+
+This is one file because each of its sentences is held against the same unrolled loops.
+"""
 
 from dataclasses import replace
 
