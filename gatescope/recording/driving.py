@@ -150,9 +150,10 @@ def _padded(module: nn.Module, output: Any, x: Tensor) -> Any:
 def _loss_of(loss: Loss, output: Any, y: Any) -> Any:
     """The loss; of torch's own, which can only take a tensor, the mistake is named before it is made."""
     if not isinstance(output, Tensor) and str(getattr(loss, "__module__", "")).startswith("torch.nn."):
+        called = f"{loss_name(loss)}()" if isinstance(loss, nn.Module) else loss_name(loss)
         raise InputError(
             f"The model returned {_in_words(output)}, and {loss_name(loss)} takes one tensor; choose one, as in "
-            f"loss=lambda output, y: {loss_name(loss)}(output[0], y)."
+            f"loss=lambda output, y: {called}(output[0], y)."
         )
     return loss(output, y)
 
