@@ -5,7 +5,7 @@ Numbers are rounded to float16, which is 11 bits, and time is binned to its mean
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -43,8 +43,6 @@ class Excerpt:
     """The layer's input."""
     residual: float
     """Of the replay that explained the trace."""
-    tokens: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """By sequence, the names of the inputs, where they have any."""
     reductions: tuple[str, ...] = ()
     """What was left out, in words; nothing else was."""
 

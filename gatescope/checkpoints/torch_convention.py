@@ -1,5 +1,6 @@
 """Layers under torch's own names, `encoder.weight_ih_l0_reverse`, or short forms of them such as `enc_w_ih`."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 from .candidate import Candidate
@@ -23,9 +24,10 @@ def by_torchs_names(names: Sequence[str], checkpoint: Checkpoint) -> list[Candid
             if not said.torch_style:
                 joined.add(place)
     _move_raw_weights_down(places)
+    ordered = sorted(names)
     spelled = [place for place, found in places.items() if place not in joined or len(_weights(found)) == 2]
     return [
-        _candidate(place, places[place], checkpoint, names, short=place in joined)
+        _candidate(place, places[place], checkpoint, ordered, short=place in joined)
         for place in sorted(spelled, key=_by_module_as_met(places))
         if _weights(places[place])
     ]
@@ -53,7 +55,7 @@ def _candidate(
     place: Place,
     found: Mapping[str, Mapping[str, str]],
     checkpoint: Checkpoint,
-    names: Sequence[str],
+    ordered: Sequence[str],
     *,
     short: bool,
 ) -> Candidate:
@@ -78,7 +80,7 @@ def _candidate(
     missing = {"weight_ih", "weight_hh"} - found.keys()
     if missing:
         doubt = f"{missing.pop()} is missing beside it"
-    others = _others_in_the_module(module, names, used) if not suffix and module and not short else []
+    others = _others_in_the_module(module, ordered, used) if not suffix and module and not short else []
     if others and not doubt:
         doubt = f"its module holds {', '.join(others[:4])} too, so it is no plain cell of torch's"
     if short:
@@ -89,13 +91,10 @@ def _candidate(
     )  # fmt: skip
 
 
-def _others_in_the_module(module: str, names: Sequence[str], used: Sequence[str]) -> list[str]:
-    """Arrays of a cell's module that no cell of torch's has."""
-    return [
-        name
-        for name in names
-        if name.startswith(f"{module}.") and name not in used and _is_of_another_kind(parsed(name), module)
-    ]
+def _others_in_the_module(module: str, ordered: Sequence[str], used: Sequence[str]) -> list[str]:
+    """Arrays of a cell's module that no cell of torch's has; `ordered` are all names, sorted."""
+    first, after = (bisect_left(ordered, f"{module}{mark}") for mark in "./")  # the slash comes right after the dot
+    return [name for name in ordered[first:after] if name not in used and _is_of_another_kind(parsed(name), module)]
 
 
 def _is_of_another_kind(said: ParameterName | None, module: str) -> bool:

@@ -138,10 +138,6 @@ class LinearisedCall(ReadCall):
                     yield adjoint
 
 
-def _module_of(call: Call | PlayedStack) -> object:
-    return call if isinstance(call, PlayedStack) else call.watched.module
-
-
 def _straight(call: Call, dtype: torch.dtype) -> Call:
     """The call replayed in `dtype` at once, where that fits; else each part of it is widened when its turn comes."""
     if not isinstance(call, StackCall):

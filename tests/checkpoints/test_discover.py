@@ -8,6 +8,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.nn.utils import weight_norm as old_weight_norm
 
 from checkpoints.made import checkpoint_of, outputs, stack_outputs, torchs_outputs
+from gatescope.checkpoints import torch_convention
 from gatescope.errors import CheckpointError, InputError
 from gatescope.layers import layer_of_cell, stack_of
 
@@ -241,3 +242,28 @@ def test_short_names_as_numpy_programs_have_them() -> None:
 
 def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def test_the_work_grows_with_the_number_of_names_and_not_with_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    of_another_kind = torch_convention._is_of_another_kind
+
+    def counted(*said: object) -> bool:
+        looked_at.append(said)
+        return of_another_kind(*said)
+
+    monkeypatch.setattr(torch_convention, "_is_of_another_kind", counted)
+    cell = nn.GRUCell(1, 1).state_dict()
+    many = {f"m{k}.{name}": value for k in range(200) for name, value in {**cell, "other": torch.ones(1)}.items()}
+    found = checkpoint_of(many)
+    assert len(found.maybe) == 200
+    assert len(looked_at) == 200  # once for each array that is not a cell's own
+
+
+def test_the_neighbours_of_a_module_are_not_its_own() -> None:
+    cell = nn.GRUCell(2, 3).state_dict()
+    beside = {"a-b.x": torch.ones(1), "a/b": torch.ones(1), "ab.x": torch.ones(1), "a0.x": torch.ones(1)}
+    found = checkpoint_of({**{f"a.{name}": value for name, value in cell.items()}, **beside})
+    assert [layer.name for layer in found.layers] == ["a"]
+    inside = checkpoint_of({**{f"a.{name}": value for name, value in cell.items()}, "a.sub.x": torch.ones(1)})
+    assert not inside.layers

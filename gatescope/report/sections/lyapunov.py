@@ -58,12 +58,6 @@ METHOD = Method(
 )
 
 
-def _ordered(one: Lyapunov) -> Float[np.ndarray, "sequence exponent"]:
-    """The exponents of each sequence in the order of the spectrum."""
-    exponents: np.ndarray = one.exponents[:, np.argsort(-one.exponents.mean(0), kind="stable")]
-    return exponents
-
-
 def _errors(one: Lyapunov) -> Float[np.ndarray, "exponent"]:
     """The standard error of each of the spectrum: over sequences, or of the only one over time."""
     order = np.argsort(-one.exponents.mean(0), kind="stable")
